@@ -1,0 +1,1 @@
+"""The data plane: moves, scrubs, verifies and proves bytes. Imports neither dagster nor pandas."""
