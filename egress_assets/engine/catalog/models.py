@@ -1,0 +1,339 @@
+"""The catalog's shape. Data owners write YAML; these models say what is allowed, and have the safe default elsewhere.
+
+A scalar is a literal, `{env: NAME}` or `{file: PATH}`; references are kept as references (never resolved while
+loading), so that a catalog can be checked, printed and committed without a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from egress_assets.engine.partition import Calendar
+
+NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=63)]
+TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
+Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Format = Literal["csv", "csv.gz", "csv.zst"]
+
+
+class Strict(BaseModel):
+    """No unknown keys anywhere: a misplaced key must never be a silent no-op."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Ref(Strict):
+    """A value that lives elsewhere: an environment variable or a mounted file (trailing newlines are stripped)."""
+
+    env: str | None = None
+    file: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Ref:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give exactly one of `env` and `file`")
+        return self
+
+
+Value = str | Ref
+
+
+def _duration(text: Any) -> Any:
+    """`90s`, `30m`, `36h`, `7d` as a timedelta."""
+    if isinstance(text, str) and (found := re.fullmatch(r"(\d+)\s*([smhd])", text)):
+        return timedelta(seconds=int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
+    return text
+
+
+class Duration(timedelta):
+    """Only for annotations."""
+
+
+class SourceModel(Strict):
+    """A Postgres database. Either `dsn` (libpq URL or keywords), `jdbc`, or fields."""
+
+    dsn: Value | None = None
+    jdbc: Value | None = None
+    host: Value | None = None
+    port: int = 5432
+    database: Value | None = None
+    user: Value | None = None
+    password: Value | None = None
+    tls: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
+    ca: Value | None = None
+    iam: bool = False  # an RDS IAM token instead of a password
+    region: str = ""
+    workers: int = Field(default=4, ge=1, le=64)
+    connect_timeout: int = Field(default=10, ge=1, description="seconds")
+    lock_timeout: int = Field(default=60, ge=1, description="seconds")
+    statement_timeout: int = Field(default=0, ge=0, description="seconds, 0 = none")
+
+    @model_validator(mode="after")
+    def _address(self) -> SourceModel:
+        if sum(x is not None for x in (self.dsn, self.jdbc, self.host)) != 1:
+            raise ValueError("give exactly one of `dsn`, `jdbc` and `host`")
+        return self
+
+
+class StoreModel(Strict):
+    """A bucket at an S3-compatible endpoint."""
+
+    kind: str = "s3"
+    bucket: Value
+    prefix: str = ""
+    zone: Literal["trusted", "external"] = "external"
+    endpoint: Value = ""
+    region: str = "us-east-1"
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    access_key: Value = ""
+    secret_key: Value = ""
+    session_token: Value = ""
+    profile: str = ""
+    role_arn: Value = ""
+    external_id: Value = ""
+    ca: Value = ""
+    sse: Literal["", "AES256", "aws:kms"] = ""
+    sse_kms_key: Value = ""
+    acl: str = ""
+    storage_class: str = ""
+    part_bytes: int = Field(default=8 * 2**20, ge=5 * 2**20)
+    max_parts: int = Field(default=10_000, ge=1, le=10_000)
+    expire_days: dict[str, int] = {}  # by stage prefix: {dump: 7, scrub: 14}
+
+
+class Basis(Strict):
+    """Why data may go to an external endpoint without being scrubbed."""
+
+    basis: Literal["internal", "public", "authorised"]
+    reason: str = Field(min_length=1)
+    recipients: list[str] = []
+    purpose: str = ""
+    legal_basis: str = ""
+    approved_by: str = ""
+    until: date | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Basis:
+        missing = [f for f in ("recipients", "purpose", "legal_basis", "approved_by", "until") if not getattr(self, f)]
+        if self.basis == "authorised" and missing:
+            raise ValueError(f"`authorised` needs {', '.join(missing)}")
+        return self
+
+
+class RecipientModel(BaseModel):
+    """Who gets files and how. Fields besides these belong to the transfer type (engine/transfers/<type>.py)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    transfer_type: str
+    env: Literal["prod", "any"] = "any"  # prod: refused outside EGRESS_ENV=prod, where the stub store gets it instead
+    sla: Clock | None = None
+    audience: Name = "shared"
+    retry: Literal["hold", "resend"] = "hold"  # what to do with a send whose fate can't be known
+
+    def settings(self) -> dict[str, Any]:
+        """The fields of the transfer type, references unresolved."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class EvidenceModel(Strict):
+    store: Name
+
+
+class Endpoints(Strict):
+    """catalog/endpoints.yaml"""
+
+    timezone: str = "UTC"
+    evidence: EvidenceModel
+    sources: dict[Name, SourceModel] = {}
+    stores: dict[Name, StoreModel]
+    recipients: dict[Name, RecipientModel] = {}
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except Exception as error:
+            raise ValueError(f"{value!r} is not an IANA timezone, for example Europe/London") from error
+        return value
+
+
+class ColumnRule(Strict):
+    """One column's mask and its parameters; `email` is short for `{mask: email}`."""
+
+    mask: str
+    params: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"mask": value}
+        if isinstance(value, dict) and "params" not in value:
+            return {"mask": value.get("mask"), "params": {k: v for k, v in value.items() if k != "mask"}}
+        return value
+
+
+class TableModel(Strict):
+    """One table: `window` names the column that dates a row (extract: window), `columns` the masks."""
+
+    window: str | None = None
+    columns: dict[str, ColumnRule] = {}
+
+
+class DumpModel(Strict):
+    """Raw dumps of the dataset's tables."""
+
+    store: Name | None = None  # default: the dataset's
+    format: Format = "csv.zst"
+    zstd_level: int = Field(default=1, ge=1, le=19)
+
+
+class ScrubModel(Strict):
+    """The scrubbed dump: keyed masks in the source's own SELECT, a gate over the complete output."""
+
+    key: Value
+    epoch: str = Field(default="1", min_length=1)
+    audience: Name = "shared"
+    mode: Literal["inline"] = "inline"
+    store: Name | None = None
+    quarantine: Name | None = None  # a store for bytes that have not passed the gate; default: the unsealed attempt
+    format: Format = "csv.zst"
+    detectors: list[str] | None = None  # default: all
+    consistency: Literal["dataset", "table"] = "dataset"
+
+
+class MirrorFrom(Strict):
+    """A foreign bucket as a mirror's source."""
+
+    store: Name
+    prefix: str = ""
+
+
+class MirrorModel(Strict):
+    """Copy objects to another endpoint. Without `from`: this dataset's scrubbed dump, else its raw dump."""
+
+    to: Name
+    from_: MirrorFrom | Literal["dump", "scrub"] | None = Field(default=None, alias="from")
+    select: Literal["partition", "bucket"] = "partition"
+    prefix: str = ""  # at the destination
+    release: Basis | None = None
+
+    @model_validator(mode="after")
+    def _kind(self) -> MirrorModel:
+        if isinstance(self.from_, MirrorFrom) and self.select != "bucket":
+            raise ValueError("a mirror `from` a store needs `select: bucket`")
+        if not isinstance(self.from_, MirrorFrom) and self.select == "bucket":
+            raise ValueError("`select: bucket` needs `from: {store: ...}`")
+        return self
+
+
+class DeliveryModel(Strict):
+    """Files for one recipient. `from: <schema.table>` is this dataset's scrub for the recipient's audience."""
+
+    from_: str = Field(alias="from", min_length=1)  # schema.table | dump/<schema.table> | mirror/<name>
+    format: Format = "csv.gz"
+    header: bool = False
+    destination_prefix: str = ""  # may hold {date:%Y/%m/%d}
+    release: Basis | None = None
+
+
+class WatchModel(Strict):
+    """A foreign prefix whose flag object starts this dataset for the date in its key."""
+
+    store: Name
+    pattern: str  # e.g. "in/{date:%Y-%m-%d}/pipeline_success.flag"; exactly one {date:...}
+
+    @field_validator("pattern")
+    @classmethod
+    def _one_date(cls, value: str) -> str:
+        if len(re.findall(r"\{date(?::[^}]*)?\}", value)) != 1:
+            raise ValueError("the pattern needs exactly one {date:...}, for example in/{date:%Y-%m-%d}/done.flag")
+        return value
+
+
+class DatasetModel(Strict):
+    """catalog/<dataset>.yaml"""
+
+    source: Name | None = None
+    description: str = ""
+    owner: str = ""
+    start: date
+    schedule: Clock | None = None
+    date_label: Literal["data_day", "run_day"] = "data_day"
+    extract: Literal["full", "window"] = "full"
+    grace: timedelta = timedelta(hours=36)
+    store: Name = "lake"
+    dump: DumpModel | None = None
+    scrub: ScrubModel | None = None
+    tables: dict[TableName, TableModel] = {}
+    mirrors: dict[Name, MirrorModel] = {}
+    deliveries: dict[str, DeliveryModel] = {}  # <recipient>/<pipeline_name>
+    watch: list[WatchModel] = []
+
+    _grace = field_validator("grace", mode="before")(_duration)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forms(cls, value: Any) -> Any:
+        """`dump:` or `dump: {}` alike; with `scrub`, a table may be its columns alone."""
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        for stage in ("dump",):
+            if stage in value and value[stage] is None:
+                value[stage] = {}
+        if isinstance(value.get("tables"), dict):
+            value["tables"] = {
+                name: _table(t, scrubbed=bool(value.get("scrub"))) for name, t in value["tables"].items()
+            }
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> DatasetModel:
+        if self.tables and not self.source:
+            raise ValueError("`tables` need a `source`")
+        if self.tables and not (self.dump or self.scrub):
+            raise ValueError("`tables` without `dump` or `scrub` do nothing: add `scrub: {key: ...}` or `dump: {}`")
+        if self.source and not self.tables:
+            raise ValueError("a `source` needs `tables`")
+        lacking = [t for t, m in self.tables.items() if (self.extract == "window") != (m.window is not None)]
+        if lacking:
+            raise ValueError(f"`extract: {self.extract}` and the `window` of {', '.join(lacking)} disagree")
+        return self
+
+    def calendar(self, timezone: str) -> Calendar:
+        return Calendar(ZoneInfo(timezone), self.start, self.date_label, self.grace)
+
+
+def _table(value: Any, *, scrubbed: bool) -> Any:
+    """The long form has `columns` or `window` as the models spell them; the short one maps columns to masks."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not scrubbed:
+        return value
+    columns = value.get("columns")
+    long = isinstance(columns, dict) and "mask" not in columns
+    return value if long else {"columns": value}
+
+
+class Catalog(Strict):
+    """The whole catalog, cross-checked by the loader. `files` maps a dataset to its file for messages and links."""
+
+    endpoints: Endpoints
+    datasets: dict[str, DatasetModel]
+    files: dict[str, str] = {}
+    lines: dict[str, int] = {}  # "shop", "shop.tables.public.orders" -> 1-based line, for code references
+
+    def dataset(self, name: str) -> DatasetModel:
+        return self.datasets[name]
+
+    def calendar(self, name: str) -> Calendar:
+        return self.datasets[name].calendar(self.endpoints.timezone)
