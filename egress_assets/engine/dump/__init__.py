@@ -1,0 +1,1 @@
+"""Tables of a Postgres database, read in one snapshot."""

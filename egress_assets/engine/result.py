@@ -1,0 +1,55 @@
+"""What every stage answers to its caller, be it the CLI, a Dagster asset or a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from egress_assets.engine.evidence.records import CheckRecord, Column
+from egress_assets.engine.layout import Unit
+
+
+@dataclass(frozen=True, slots=True)
+class TableResult:
+    """One table (or the object set of a mirror or delivery) as the pointer names it after the run."""
+
+    table: str
+    attempt: str
+    manifest: str  # key in the evidence store
+    content_digest: str
+    moved: bool
+    bytes: int  # as stored
+    objects: int
+    rows: int | None = None
+    raw_bytes: int | None = None
+    columns: tuple[Column, ...] = ()
+    checks: tuple[CheckRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """How a stage ended for one unit and date.
+
+    moved: the pointer names new content. unchanged: the work was done and its content is what was there.
+    nothing: parents, spec and policy are what the pointer stands for already; no byte was read.
+    """
+
+    unit: Unit
+    date: str
+    how: Literal["moved", "unchanged", "nothing"]
+    generation: int
+    tables: Mapping[str, TableResult]
+    seconds: float
+    phases: Mapping[str, float] = field(default_factory=dict)  # seconds by phase
+    sent_bytes: int = 0  # bytes written to the stage's store or recipient by this run
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """One thing that a run would do: `=` nothing, `+` write, `*` replace, `-` remove, `>` send, `<` read, `!` refuse."""
+
+    sign: Literal["=", "+", "*", "-", ">", "<", "!"]
+    what: str
+    detail: str = ""
