@@ -4,8 +4,8 @@ A store is one bucket (and an optional prefix, which callers never see) at one e
 unicode strings, encoded exactly once. All methods are safe to call from many threads. Retries, backoff and deadlines
 live inside the store; what reaches the caller is final: StoreUnavailable, StoreDenied, ObjectMissing, ObjectConflict.
 
-A new kind of store is one file in this package that defines `KIND` and `open_store(settings)`; the conformance suite
-in tests/conformance runs over all of them.
+A new kind of store is one file in this package that defines `KIND`, equal to its name, and `open_store(settings)`; the
+conformance suite in tests/conformance runs over all of them.
 """
 
 from __future__ import annotations
@@ -93,8 +93,14 @@ class Store(Protocol):
         """
         ...
 
-    def put(self, key: str, body: bytes, *, metadata: Mapping[str, str] | None = None,
-            headers: Mapping[str, str] | None = None) -> Uploaded:
+    def put(
+        self,
+        key: str,
+        body: bytes,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Uploaded:
         """Unconditional single PUT, retried: equal bytes make it idempotent."""
         ...
 
@@ -102,8 +108,15 @@ class Store(Protocol):
         """ONE conditional single PUT: If-Match `etag`, or If-None-Match: * when None. Never retried in here."""
         ...
 
-    def upload(self, key: str, chunks: Iterable[bytes], *, metadata: Mapping[str, str] | None = None,
-               headers: Mapping[str, str] | None = None, size: int | None = None) -> Uploaded:
+    def upload(
+        self,
+        key: str,
+        chunks: Iterable[bytes],
+        *,
+        metadata: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        size: int | None = None,
+    ) -> Uploaded:
         """Stream to an object that appears whole or not at all.
 
         An exception of the producer, or of this thread, leaves nothing: parts are drained, the upload aborted.
@@ -140,9 +153,36 @@ class Store(Protocol):
         ...
 
 
-def open_store(settings: StoreSettings) -> Store:
+class ManagedStore(Store, Protocol):
+    """A store with what is asked of its bucket as a whole, and by mirrors of foreign objects."""
+
+    def tags(self, key: str) -> Mapping[str, str]:
+        """Object tags; put and upload write them by the header `x-amz-tagging`."""
+        ...
+
+    def ensure_bucket(self) -> bool:
+        """Create the bucket when it is absent; whether this call created it."""
+        ...
+
+    def probe_conditional_put(self, key: str) -> str:
+        """Race real conditional PUTs at `key`; a line for people. Raises StoreError when they do not hold."""
+        ...
+
+    def close(self) -> None:
+        """Close idle connections; the store stays usable."""
+        ...
+
+
+def kinds() -> tuple[str, ...]:
+    """The kinds there are: modules of this package that define KIND."""
+    names = (info.name for info in pkgutil.iter_modules(__path__, f"{__name__}."))
+    found = (getattr(importlib.import_module(name), "KIND", "") for name in names)
+    return tuple(sorted(filter(None, found)))
+
+
+def open_store(settings: StoreSettings) -> ManagedStore:
     """The store that `settings.kind` names. Opens no connection yet."""
-    kinds = {info.name for info in pkgutil.iter_modules(__path__)} - {"settings", "http", "sigv4"}
-    if settings.kind not in kinds:
-        raise CatalogError(f"store kind {settings.kind!r} is unknown", hint=f"Valid kinds: {', '.join(sorted(kinds))}.")
+    if settings.kind not in kinds():
+        valid = ", ".join(kinds())
+        raise CatalogError(f"store kind {settings.kind!r} is unknown", hint=f"Valid kinds: {valid}.")
     return importlib.import_module(f"{__name__}.{settings.kind}").open_store(settings)

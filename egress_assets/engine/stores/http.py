@@ -31,10 +31,11 @@ class Response:
     Whoever gets a Response ends it: `load`, `chunks` to the end, or `close`.
     """
 
-    __slots__ = ("_buffer", "_framing", "_left", "_pool", "_stop", "_wire", "body", "headers", "status")
+    __slots__ = ("_buffer", "_framing", "_is_open", "_left", "_pool", "_stop", "_wire", "body", "headers", "status")
 
     def __init__(self, wire: Wire, pool: Pool | None, stop: Stop) -> None:
-        self._wire: Wire | None = wire
+        self._wire = wire
+        self._is_open = True
         self._pool = pool
         self._stop = stop
         self._buffer = b""
@@ -72,7 +73,7 @@ class Response:
     def chunks(self) -> Iterator[bytes]:
         """The body in pieces of at most 256 KiB; a body that ends early raises BrokenAnswer."""
         try:
-            if self._wire is None:
+            if not self._is_open:
                 return
             if self._framing == "chunked":
                 yield from self._chunked()
@@ -86,22 +87,19 @@ class Response:
 
     def close(self) -> None:
         """Drop the connection unless the answer was read to its end."""
-        if self._wire is not None:
+        if self._is_open:
+            self._is_open = False
             self._wire.close()
-            self._wire = None
 
     def _finish(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is None:
-            return
+        self._is_open = False
         closing = self._framing == "close" or self.headers.get("connection", "").lower() == "close"
         if self._pool is None or closing or self._buffer:
-            wire.close()
+            self._wire.close()
         else:
-            self._pool.give_back(wire)
+            self._pool.give_back(self._wire)
 
     def _more(self, size: int = _CHUNK) -> bytes:
-        assert self._wire is not None
         data = self._wire.receive(size, self._stop)
         if not data:
             raise BrokenAnswer("connection ended inside an answer")
@@ -137,7 +135,6 @@ class Response:
         whole = bytearray(size)
         whole[: len(data)] = data
         view, filled = memoryview(whole), len(data)
-        assert self._wire is not None
         while filled < size:
             count = self._wire.receive_into(view[filled:], self._stop)
             if not count:
@@ -171,7 +168,6 @@ class Response:
         while True:
             if data:
                 yield data
-            assert self._wire is not None
             data = self._wire.receive(_CHUNK, self._stop)
             if not data:
                 return
@@ -238,9 +234,12 @@ def _close_all(idle: list[tuple[int, Wire]]) -> None:
 
 def _number(text: str, base: int) -> int:
     try:
-        return int(text.strip(), base)
+        value = int(text.strip(), base)
     except ValueError:
-        raise BrokenAnswer(f"length {text[:20]!r} of the answer is no number") from None
+        value = -1
+    if value < 0:
+        raise BrokenAnswer(f"length {text[:20]!r} of the answer is no number")
+    return value
 
 
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:

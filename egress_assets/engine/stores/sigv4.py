@@ -1,7 +1,7 @@
 """AWS Signature Version 4 for S3: encodes a key exactly once and signs exactly what is sent.
 
-Equal to botocore's S3SigV4Auth (tests/unit/test_sigv4.py holds them together over hostile keys, headers and queries), at
-a tenth of its cost: the derived key is kept for the day, and nothing is parsed back out of a URL.
+Equal to botocore's S3SigV4Auth (tests/unit/test_sigv4.py holds them together over hostile keys, headers and queries),
+at a tenth of its cost: the derived key is kept for the day, and nothing is parsed back out of a URL.
 
 Source: AWS General Reference, Signature Version 4; S3 does not normalise paths and encodes a key once.
 """
@@ -82,7 +82,7 @@ def sign(request: Unsigned, credentials: Credentials, region: str, now: float) -
         headers["x-amz-security-token"] = credentials.token
     canonical, signed = _canonical(request, headers)
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode('utf-8', 'surrogateescape')).hexdigest()}"
     key = _signing_key(credentials.secret_key, stamp[:8], region)
     signature = hmac.digest(key, text.encode(), "sha256").hex()
     headers["authorization"] = (

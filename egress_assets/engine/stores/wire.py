@@ -8,6 +8,7 @@ a byte; there is no limit over a whole body.
 from __future__ import annotations
 
 import errno
+import math
 import select
 import socket
 import ssl
@@ -32,9 +33,10 @@ class Stop:
 
     retries: bool = False  # let what is on the wire end, begin nothing new
     now: bool = False  # end waits within a slice
+    ends: float = math.inf  # end waits at this instant of time.monotonic()
 
     def check(self) -> None:
-        if self.now:
+        if self.now or time.monotonic() > self.ends:
             raise Stopped("request was given up")
 
 
@@ -65,7 +67,7 @@ class Wire:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self._socket = plain if address.tls is None else _handshake(plain, address, stop)
+            self._socket = plain if address.tls is None else _handshake(plain, address.tls, address, stop)
         except BaseException:
             plain.close()
             raise
@@ -140,9 +142,8 @@ def _connect_one(sock: socket.socket, target: object, timeout: float, stop: Stop
         raise OSError(code, errno.errorcode.get(code, "connect failed"))
 
 
-def _handshake(plain: socket.socket, address: Address, stop: Stop) -> ssl.SSLSocket:
-    assert address.tls is not None
-    secure = address.tls.wrap_socket(plain, server_hostname=address.host, do_handshake_on_connect=False)
+def _handshake(plain: socket.socket, tls: ssl.SSLContext, address: Address, stop: Stop) -> ssl.SSLSocket:
+    secure = tls.wrap_socket(plain, server_hostname=address.host, do_handshake_on_connect=False)
     ends = time.monotonic() + address.connect_timeout
     while True:
         try:
