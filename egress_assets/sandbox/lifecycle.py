@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from egress_assets.sandbox import ports
+from egress_assets.sandbox.aws import Moto
 from egress_assets.sandbox.model import Sandbox
 from egress_assets.sandbox.postgres import Postgres, data_folder
+from egress_assets.sandbox.recipient import Recipient
 from egress_assets.sandbox.s3 import Seaweed
 from egress_assets.sandbox.server import Server
 from egress_assets.sandbox.state import State, load, locked, make_folders, make_secrets, save, state_folder
@@ -81,7 +83,9 @@ def _start_missing(folder: Path) -> State:
 
 
 def servers(state: State) -> tuple[Server, ...]:
-    return (Postgres(state, "postgres"), Seaweed(state, "s3"), Seaweed(state, "ceph"))
+    """All of them; the object does nothing yet."""
+    stores = (Seaweed(state, "s3"), Seaweed(state, "ceph"))
+    return (Postgres(state, "postgres"), *stores, Moto(state, "aws"), Recipient(state, "receiver"))
 
 
 def _with_ports(state: State, missing: Sequence[Server]) -> State:
@@ -159,7 +163,7 @@ def _status(server: Server) -> ServerStatus:
     process = server.process()
     return ServerStatus(
         name=server.name,
-        endpoint=server.endpoint,
+        endpoint=Sandbox(server.state).endpoints()[server.name],
         healthy=process is not None and ports.answers(server.port),
         pid=None if process is None else process.pid,
         log=server.log,

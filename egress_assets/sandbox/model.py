@@ -13,6 +13,7 @@ from egress_assets.sandbox.state import BUCKETS, State
 if TYPE_CHECKING:
     from egress_assets.engine.stores.settings import StoreSettings
 
+DATABASES = ("shop", "events")
 ADMIN_ROLE, READER_ROLE = "egress_admin", "egress_reader"
 EXTERNAL_BUCKETS = frozenset({"mirror", "recipient-inbox"})
 
@@ -56,6 +57,12 @@ class Sandbox:
     """A running sandbox."""
 
     state: State
+
+    def endpoints(self) -> Mapping[str, str]:
+        """Where each server is, for people; no secret in it."""
+        base = {name: f"http://{HOST}:{port}" for name, port in self.state.ports.items()}
+        databases = f"postgresql://{HOST}:{self.state.ports['postgres']}/{{{','.join(DATABASES)}}}"
+        return base | {"postgres": databases, "receiver": self.receiver.url}
 
     def dsn(self, database: str) -> Dsn:
         """The role that may only SELECT from the sample tables."""

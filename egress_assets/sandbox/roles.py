@@ -5,8 +5,7 @@ from __future__ import annotations
 import psycopg
 from psycopg import sql
 
-from egress_assets.sandbox.model import READER_ROLE, Sandbox
-from egress_assets.sandbox.postgres import DATABASES
+from egress_assets.sandbox.model import DATABASES, READER_ROLE, Sandbox
 from egress_assets.sandbox.state import State
 
 

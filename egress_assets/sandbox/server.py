@@ -48,11 +48,6 @@ class Server(ABC):
     def markers(self) -> tuple[str, ...]:
         """Arguments that the command has, all of them and exactly, and no other program: they name this folder."""
 
-    @property
-    def endpoint(self) -> str:
-        """For people; no secret in it."""
-        return f"http://{ports.HOST}:{self.port}"
-
     @abstractmethod
     def launch(self) -> int:
         """Start the process; its pid."""
@@ -100,6 +95,10 @@ class Server(ABC):
         """Nothing of the caller's environment but PATH: it may hold secrets, and settings that change servers."""
         home = self.state.folder / self.name
         return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(home), "LANG": "C.UTF-8"}
+
+    def python_environment(self) -> dict[str, str]:
+        """For servers of this package, wherever it is imported from."""
+        return self.environment() | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
 
     def _failed(self, what: str) -> SandboxUnavailable:
         return SandboxUnavailable(f"sandbox server {self.name} {what}", hint=f"Its last words are in {self.log}.")
