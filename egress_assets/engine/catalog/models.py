@@ -11,7 +11,8 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from egress_assets.engine.partition import Calendar
 
@@ -41,18 +42,21 @@ class Ref(Strict):
         return self
 
 
-Value = str | Ref
+def _written_as(value: Any) -> str:
+    return "mapping" if isinstance(value, dict | BaseModel) else "text"
+
+
+# Tagged by how it is written, so that a mistake in one form isn't reported for the other one too.
+Value = Annotated[Annotated[str, Tag("text")] | Annotated[Ref, Tag("mapping")], Discriminator(_written_as)]
 
 
 def _duration(text: Any) -> Any:
-    """`90s`, `30m`, `36h`, `7d` as a timedelta."""
+    """`90s`, `30m`, `36h`, `7d` as a timedelta. A bare number is refused: pydantic would read it as seconds."""
     if isinstance(text, str) and (found := re.fullmatch(r"(\d+)\s*([smhd])", text)):
         return timedelta(seconds=int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
-    return text
-
-
-class Duration(timedelta):
-    """Only for annotations."""
+    if isinstance(text, timedelta):
+        return text
+    raise ValueError(f"{text!r} is not a duration: write a number and s, m, h or d, for example 36h")
 
 
 class SourceModel(Strict):
@@ -217,11 +221,16 @@ class MirrorFrom(Strict):
     prefix: str = ""
 
 
+MirrorSource = Annotated[
+    Annotated[Literal["dump", "scrub"], Tag("text")] | Annotated[MirrorFrom, Tag("mapping")], Discriminator(_written_as)
+]
+
+
 class MirrorModel(Strict):
     """Copy objects to another endpoint. Without `from`: this dataset's scrubbed dump, else its raw dump."""
 
     to: Name
-    from_: MirrorFrom | Literal["dump", "scrub"] | None = Field(default=None, alias="from")
+    from_: MirrorSource | None = Field(default=None, alias="from")
     select: Literal["partition", "bucket"] = "partition"
     prefix: str = ""  # at the destination
     release: Basis | None = None
@@ -287,9 +296,8 @@ class DatasetModel(Strict):
         if not isinstance(value, dict):
             return value
         value = dict(value)
-        for stage in ("dump",):
-            if stage in value and value[stage] is None:
-                value[stage] = {}
+        if "dump" in value and value["dump"] is None:
+            value["dump"] = {}
         if isinstance(value.get("tables"), dict):
             value["tables"] = {
                 name: _table(t, scrubbed=bool(value.get("scrub"))) for name, t in value["tables"].items()
@@ -298,19 +306,37 @@ class DatasetModel(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> DatasetModel:
+        wrong: list[tuple[tuple[str, ...], str]] = []
         if self.tables and not self.source:
-            raise ValueError("`tables` need a `source`")
+            wrong.append((("tables",), "`tables` need a `source`"))
         if self.tables and not (self.dump or self.scrub):
-            raise ValueError("`tables` without `dump` or `scrub` do nothing: add `scrub: {key: ...}` or `dump: {}`")
+            text = "`tables` without `dump` or `scrub` do nothing: add `scrub: {key: ...}` or `dump: {}`"
+            wrong.append((("tables",), text))
         if self.source and not self.tables:
-            raise ValueError("a `source` needs `tables`")
-        lacking = [t for t, m in self.tables.items() if (self.extract == "window") != (m.window is not None)]
-        if lacking:
-            raise ValueError(f"`extract: {self.extract}` and the `window` of {', '.join(lacking)} disagree")
+            wrong.append((("tables",), "a `source` needs `tables`"))
+        wrong += [(("tables", name), text) for name, table in self.tables.items() if (text := self._window(table))]
+        if wrong:
+            raise _errors(wrong)
         return self
+
+    def _window(self, table: TableModel) -> str:
+        if self.extract == "window" and table.window is None:
+            return "`extract: window` needs the column that dates a row: `window: <column>`"
+        if self.extract != "window" and table.window is not None:
+            return f"`window` does nothing in a dataset of `extract: {self.extract}`"
+        return ""
 
     def calendar(self, timezone: str) -> Calendar:
         return Calendar(ZoneInfo(timezone), self.start, self.date_label, self.grace)
+
+
+def _errors(wrong: list[tuple[tuple[str, ...], str]]) -> ValidationError:
+    """Several errors of one model validator, each with its place."""
+    lines = [
+        InitErrorDetails(type=PydanticCustomError("catalog", "{text}", {"text": text}), loc=place, input=None)
+        for place, text in wrong
+    ]
+    return ValidationError.from_exception_data("catalog", lines)
 
 
 def _table(value: Any, *, scrubbed: bool) -> Any:
@@ -325,12 +351,26 @@ def _table(value: Any, *, scrubbed: bool) -> Any:
 
 
 class Catalog(Strict):
-    """The whole catalog, cross-checked by the loader. `files` maps a dataset to its file for messages and links."""
+    """The whole catalog, cross-checked by the loader.
+
+    `lines` has every key of every file, for messages and code references: `shop` (1), `shop.tables.public.orders`,
+    `shop.mirrors.shop`, `endpoints.stores.lake`, 1-based. `files` has the absolute path of `shop` and of `endpoints`,
+    and of single keys of `endpoints` where an overlay says them.
+    """
 
     endpoints: Endpoints
     datasets: dict[str, DatasetModel]
     files: dict[str, str] = {}
-    lines: dict[str, int] = {}  # "shop", "shop.tables.public.orders" -> 1-based line, for code references
+    lines: dict[str, int] = {}
+
+    def place(self, key: str) -> str:
+        """`/etc/catalog/shop.yaml:12` of a key, or of the nearest key above it; '' when nothing is known."""
+        while key:
+            if key in self.lines:
+                top = key.partition(".")[0]
+                return f"{self.files.get(key, self.files.get(top, top))}:{self.lines[key]}"
+            key = key.rpartition(".")[0]
+        return ""
 
     def dataset(self, name: str) -> DatasetModel:
         return self.datasets[name]

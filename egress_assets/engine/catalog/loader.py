@@ -1,0 +1,162 @@
+"""Read a catalog folder: `endpoints.yaml`, an overlay for the environment, and one file a dataset.
+
+Everything that is wrong is found in one run and raised as one CatalogError; nothing is resolved, opened or connected.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from egress_assets.engine.catalog.document import Document, read_document
+from egress_assets.engine.catalog.models import Catalog, DatasetModel, Endpoints
+from egress_assets.engine.catalog.problems import Problem
+from egress_assets.engine.catalog.rules import RULES
+from egress_assets.engine.catalog.salvage import salvage
+from egress_assets.engine.catalog.view import ENDPOINTS, View
+from egress_assets.engine.errors import CatalogError
+from egress_assets.engine.partition import now
+
+logger = logging.getLogger(__name__)
+
+ENVIRONMENTS = ("sandbox", "dev", "prod")
+
+
+def catalog_folder() -> Path:
+    """`EGRESS_CATALOG`, else `catalog` beside the project's pyproject.toml, else (wheel, image) in the working one."""
+    if said := os.environ.get("EGRESS_CATALOG"):
+        return Path(said)
+    root = Path(__file__).resolve().parents[3]
+    return (root if (root / "pyproject.toml").is_file() else Path.cwd()) / "catalog"
+
+
+def environment() -> str:
+    """`EGRESS_ENV`, `sandbox` when unset. Raises CatalogError for a word that is none of the three."""
+    said = os.environ.get("EGRESS_ENV") or "sandbox"
+    if said not in ENVIRONMENTS:
+        raise CatalogError(f"EGRESS_ENV is {said!r}", hint=f"Valid: {', '.join(ENVIRONMENTS)}.")
+    return said
+
+
+def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
+    """The whole catalog of a folder, checked.
+
+    200 datasets of 10 tables and 100 columns take about 1 s and 100 MB.
+    Raises: CatalogError with `problems`, one line each: `catalog/shop.yaml:12: tables.public.orders: what is wrong`.
+    """
+    folder = catalog_folder() if path is None else Path(path)
+    if not folder.is_dir():
+        hint = "Set EGRESS_CATALOG to the folder of endpoints.yaml, or start in the project's folder."
+        raise CatalogError(f"catalog folder {folder} is not there", hint=hint)
+    documents, problems = _read(folder, env or environment())
+    endpoints, found = salvage(Endpoints, documents[ENDPOINTS]) if documents[ENDPOINTS].data is not None else (None, [])
+    problems += found
+    datasets: dict[str, DatasetModel] = {}
+    for name, document in documents.items():
+        if name != ENDPOINTS and document.data is not None:
+            model, found = salvage(DatasetModel, document)
+            problems += found
+            if model is not None:
+                datasets[name] = model
+    if endpoints is not None:
+        today = now().astimezone(ZoneInfo(endpoints.timezone)).date()
+        view = View(endpoints, datasets, documents, today)
+        problems += [problem for rule in RULES for problem in rule(view)]
+    if problems or endpoints is None:
+        raise _error(folder, problems)
+    logger.debug("loaded catalog %s: %d datasets", folder, len(datasets))
+    return Catalog(endpoints=endpoints, datasets=datasets, files=_files(folder, documents), lines=_lines(documents))
+
+
+def _error(folder: Path, problems: list[Problem]) -> CatalogError:
+    lines = tuple(str(problem) for problem in sorted(set(problems)))
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    return CatalogError(
+        f"catalog {folder} has {count}",
+        hint="`egress check` lists them; docs/catalog.md has every key.",
+        problems=lines,
+    )
+
+
+def _read(folder: Path, env: str) -> tuple[dict[str, Document], list[Problem]]:
+    """Documents by dataset, and the merged endpoints; a dataset whose file can't be read has no data."""
+    problems: list[Problem] = []
+    shown = _shown(folder)
+    documents = {ENDPOINTS: _endpoints(folder, env, problems)}
+    for file in sorted(folder.iterdir()):
+        if file.name.startswith(".") or file.name.split(".")[0] == ENDPOINTS:
+            continue
+        if text := _misplaced(file):
+            problems.append(Problem(f"{shown}/{file.name}", 0, "", text))
+        elif file.suffix == ".yaml" and file.is_file():
+            documents[file.stem] = _document(file, problems)
+    if len(documents) == 1:
+        problems.append(Problem(shown, 0, "", "no dataset: a dataset is a file <name>.yaml beside endpoints.yaml"))
+    return documents, problems
+
+
+def _misplaced(file: Path) -> str:
+    """Why a file that looks like catalog would be ignored silently."""
+    if file.is_dir() and any(file.glob("*.y*ml")):
+        return "catalog files in a folder below are not read: move them up"
+    if file.suffix == ".yml":
+        return "is not read: rename it to .yaml"
+    if file.suffix == ".yaml" and not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", file.stem):
+        return f"{file.stem!r} is not a dataset's name: lower-case letters, digits and `_`, beginning with a letter"
+    return ""
+
+
+def _document(file: Path, problems: list[Problem]) -> Document:
+    document = read_document(file, f"{_shown(file.parent)}/{file.name}")
+    problems += document.problems
+    if document.data is not None and not isinstance(document.data, dict):
+        problems.append(document.problem((), "must be a mapping (`key: value` lines)"))
+        document.data = None
+    elif document.data is None and not document.problems:
+        problems.append(document.problem((), "is empty"))
+    return document
+
+
+def _endpoints(folder: Path, env: str, problems: list[Problem]) -> Document:
+    """endpoints.yaml with endpoints.<env>.yaml laid over it, field by field of each endpoint."""
+    base = _document(folder / f"{ENDPOINTS}.yaml", problems)
+    overlay_file = folder / f"{ENDPOINTS}.{env}.yaml"
+    if overlay_file.exists():
+        overlay = _document(overlay_file, problems)
+        base.data = _laid_over(base.data, overlay.data) if base.data is not None else None
+        base.places |= overlay.places
+    return base
+
+
+def _laid_over(base: Any, overlay: Any, depth: int = 0) -> Any:
+    """Sections and endpoints are merged; a field of an endpoint is replaced whole (`{env: A}` by `{file: B}`)."""
+    if depth == 3 or not (isinstance(base, dict) and isinstance(overlay, dict)):
+        return base if overlay is None and depth < 3 else overlay
+    laid = {key: _laid_over(base[key], value, depth + 1) if key in base else value for key, value in overlay.items()}
+    return base | laid
+
+
+def _shown(folder: Path) -> str:
+    """As short as it can be clicked on."""
+    path = folder.resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) and path != Path.cwd() else str(path)
+
+
+def _files(folder: Path, documents: dict[str, Document]) -> dict[str, str]:
+    """Absolute paths: a link is followed from wherever the reader stands."""
+    at = folder.resolve()
+    files = {name: str(at / f"{name}.yaml") for name in documents}
+    endpoints = documents[ENDPOINTS]
+    overlaid = {path: file for path, (file, _) in endpoints.places.items() if file != endpoints.file}
+    return files | {".".join((ENDPOINTS, *path)): str(at / Path(file).name) for path, file in overlaid.items()}
+
+
+def _lines(documents: dict[str, Document]) -> dict[str, int]:
+    lines = dict.fromkeys(documents, 1)
+    for name, document in documents.items():
+        lines |= {".".join((name, *path)): line for path, (_, line) in document.places.items()}
+    return lines

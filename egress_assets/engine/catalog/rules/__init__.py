@@ -1,0 +1,36 @@
+"""The cross-checks of a catalog: what no single model can know. A rule looks at all of it and yields problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from egress_assets.engine.catalog.problems import Problem
+from egress_assets.engine.catalog.rules import deliveries, masks, names, places, references, release
+from egress_assets.engine.catalog.view import View
+
+Rule = Callable[[View], Iterator[Problem]]
+
+RULES: tuple[Rule, ...] = (
+    references.stores_exist,
+    references.sources_exist,
+    references.kinds_exist,
+    references.transfer_types_exist,
+    names.names_are_usable,
+    names.tables_are_nameable,
+    names.mirrors_are_unique,
+    names.deliveries_are_unique,
+    masks.masks_exist,
+    masks.tables_are_classified,
+    deliveries.deliveries_name_a_recipient,
+    deliveries.deliveries_have_a_source,
+    deliveries.destinations_are_templates,
+    deliveries.destinations_do_not_overlap,
+    release.stages_write_to_trusted_stores,
+    release.external_mirrors_are_released,
+    release.raw_deliveries_are_authorised,
+    release.authorisations_hold,
+    places.places_do_not_overlap,
+    places.mirrors_do_not_copy_what_we_write,
+    places.watched_prefixes_are_foreign,
+    places.nothing_expires_too_early,
+)

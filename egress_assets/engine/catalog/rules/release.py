@@ -1,0 +1,82 @@
+"""Nothing raw leaves: what goes to an external endpoint without being scrubbed says why, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from egress_assets.engine.catalog.models import Basis, DatasetModel
+from egress_assets.engine.catalog.problems import Path, Problem
+from egress_assets.engine.catalog.view import ENDPOINTS, View, mirrored
+
+
+def stages_write_to_trusted_stores(view: View) -> Iterator[Problem]:
+    if view.is_external(view.endpoints.evidence.store):
+        text = "evidence lies in a store of zone external: give that store `zone: trusted`"
+        yield view.problem(ENDPOINTS, "evidence", "store", text=text)
+    for dataset, model in view.datasets.items():
+        for path, store in _stage_stores(model):
+            if view.is_external(store):
+                text = f"store {store} is of zone external: dump and scrub to one of `zone: trusted`, then mirror"
+                yield view.problem(dataset, *path, text=text)
+
+
+def _stage_stores(model: DatasetModel) -> Iterator[tuple[Path, str]]:
+    if model.dump:
+        yield (("dump", "store") if model.dump.store else ("store",)), model.dump.store or model.store
+    if model.scrub:
+        yield (("scrub", "store") if model.scrub.store else ("store",)), model.scrub.store or model.store
+        if model.scrub.quarantine:
+            yield ("scrub", "quarantine"), model.scrub.quarantine
+
+
+def external_mirrors_are_released(view: View) -> Iterator[Problem]:
+    for dataset, name, mirror in view.mirrors():
+        kind = mirrored(view.datasets[dataset], mirror)
+        if not kind and not view.documents[dataset].names("mirrors", name) & {"from"}:
+            yield view.problem(dataset, "mirrors", name, text=f"{dataset} has neither a dump nor a scrub to mirror")
+        elif not kind:
+            text = f"{dataset} has no {mirror.from_}: add `{mirror.from_}:`"
+            yield view.problem(dataset, "mirrors", name, "from", text=text)
+        elif kind != "scrub" and mirror.release is None and view.is_external(mirror.to):
+            what = "a raw dump" if kind == "dump" else "a foreign bucket"
+            text = (
+                f"{what} goes to {mirror.to}, of zone external, without `release`: mirror the scrub, or say "
+                "`release: {basis: public | internal | authorised, reason: ...}`"
+            )
+            yield view.problem(dataset, "mirrors", name, text=text)
+
+
+def raw_deliveries_are_authorised(view: View) -> Iterator[Problem]:
+    kinds = {name: mirrored(view.datasets[dataset], mirror) for dataset, name, mirror in view.mirrors()}
+    for dataset, name, delivery in view.deliveries():
+        stage, _, name_of_mirror = delivery.from_.partition("/")
+        kind = kinds.get(name_of_mirror, "") if stage == "mirror" else stage
+        basis = delivery.release.basis if delivery.release else None
+        if kind == "dump" and basis != "authorised":
+            text = (
+                "raw rows leave without `authorised`: deliver the scrub, or say `release: {basis: authorised, "
+                "reason, recipients, purpose, legal_basis, approved_by, until}`"
+            )
+            yield view.problem(dataset, "deliveries", name, text=text)
+        elif kind == "bucket" and basis is None:
+            text = "objects of a foreign bucket go to a recipient without `release`"
+            yield view.problem(dataset, "deliveries", name, text=text)
+
+
+def authorisations_hold(view: View) -> Iterator[Problem]:
+    for dataset, name, mirror in view.mirrors():
+        yield from _in_time(view, (dataset, "mirrors", name, "release"), mirror.release)
+    for dataset, name, delivery in view.deliveries():
+        path = (dataset, "deliveries", name, "release")
+        yield from _in_time(view, path, delivery.release)
+        recipient = name.partition("/")[0]
+        release = delivery.release
+        if release and release.basis == "authorised" and recipient not in release.recipients:
+            text = f"{recipient} is not among the authorised recipients ({', '.join(release.recipients)})"
+            yield view.problem(*path, "recipients", text=text)
+
+
+def _in_time(view: View, path: Path, release: Basis | None) -> Iterator[Problem]:
+    if release and release.until and release.until < view.today:
+        text = f"{release.until.isoformat()} has passed: have it approved again, or take the entry out"
+        yield view.problem(*path, "until", text=text)
