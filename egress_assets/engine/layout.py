@@ -19,7 +19,7 @@ _ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}")
 
 
 def escape(name: str) -> str:
-    """`[A-Za-z0-9]` except Z as it is, `_` where Dagster can't misread it, every other UTF-8 byte as Z and two hex digits.
+    """`[A-Za-z0-9]` except Z stay, so does `_` where Dagster can't misread it; other UTF-8 bytes are Z and two hex digits.
 
     Reversible and injective; the result is a valid Dagster name and a valid path segment, never empty for a name.
     """
@@ -112,6 +112,11 @@ def part_key(unit: Unit, date: str, attempt: str, *, table: str, part: int, suff
     return f"{attempt_prefix(unit, date, attempt)}{table_segment(table)}/part-{part:05d}.{suffix}"
 
 
+def copy_key(unit: Unit, date: str, attempt: str) -> str:
+    """The manifest's copy beside the bytes, for readers without evidence; no table has this name."""
+    return f"{attempt_prefix(unit, date, attempt)}_manifest.json"
+
+
 def date_prefix(unit: Unit, date: str) -> str:
     return f"{unit}/date={date}/"
 
@@ -127,6 +132,9 @@ def is_attempt(text: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------- evidence keys
+NOTES, RECEIPTS, LEDGER, HOLDS = "attempts/", "receipts/", "ledger/", "holds/"
+
+
 def pointer_key(unit: Unit, date: str) -> str:
     return f"current/{unit}/date={date}.json"
 
@@ -140,6 +148,13 @@ def note_key(unit: Unit, date: str, attempt: str) -> str:
     return f"attempts/{unit}/date={date}/{attempt}"
 
 
+def parse_note_key(key: str) -> tuple[Unit, str, str]:
+    """(unit, date, attempt) of a note's key."""
+    path, _, tail = key.removeprefix(NOTES).rpartition("/date=")
+    date, _, attempt = tail.partition("/")
+    return Unit.parse(path), date, attempt
+
+
 def claim_key(recipient: str, destination: str) -> str:
     return f"claims/{escape(recipient)}/{sha256(destination.encode()).hexdigest()}"
 
@@ -151,6 +166,11 @@ def receipt_key(date: str, identity: str) -> str:
 def ledger_key(sequence: int) -> str:
     """Zero-padded, so that a listing is in order."""
     return f"ledger/{sequence:012d}"
+
+
+def anchor_key(date: str) -> str:
+    """How long the ledger was before the date's first receipt: entries before that can't cover one of them."""
+    return f"anchors/{date}"
 
 
 def hold_key(kind: str, name: str) -> str:

@@ -139,7 +139,7 @@ class CheckRecord:
 
 @dataclass(frozen=True, slots=True)
 class TableRecord:
-    """One entry's content within an attempt: a table of a dump or scrub, the object set of a mirror (name `objects`)."""
+    """One entry's content within an attempt: a table of a dump or scrub, or a mirror's object set (name `objects`)."""
 
     objects: tuple[ObjectRecord, ...]
     content_digest: str
@@ -184,7 +184,8 @@ class Draft:
     """What a run's work hands to `materialise`: everything of the manifest but identity and base.
 
     `tables` has the tables that this run replaces. `spec_digest` covers what the no-op compares (catalog spec, format,
-    policy, key id, schema). `parents` maps a parent unit to the entries that were read: {table: [attempt, content_digest]}.
+    policy, key id, schema). `parents` maps a parent unit to the entries that were read:
+    {table: [attempt, content_digest]}.
     """
 
     tables: Mapping[str, TableRecord]
@@ -355,6 +356,36 @@ def parse_record(body: bytes) -> dict[str, Any]:
             f"a record has format {version}, this program reads {FORMAT}", hint="Upgrade Egress to read newer evidence."
         )
     return v
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who runs an attempt; written before anything else of it. Without a boot nobody can say whether it is gone."""
+
+    attempt: str
+    host: str = ""
+    boot: str = ""  # boot and pid namespace
+    pid: int = 0
+    started: str = ""  # the process's start, in ticks since the boot
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT, "kind": "note", "attempt": self.attempt,
+            "host": self.host, "boot": self.boot, "pid": self.pid, "started": self.started,
+        }  # fmt: skip
+
+    @staticmethod
+    def parse(body: bytes) -> Note:
+        v = parse_record(body)
+        try:
+            return Note(v["attempt"], v["host"], v["boot"], v["pid"], v["started"])
+        except KeyError as error:
+            raise ManifestInvalid(f"a note lacks the field {error}") from error
+
+
+def tombstone(attempt: str, by: str, nonce: str) -> dict[str, Any]:
+    """Lies at the key of a manifest that shall never be."""
+    return {"format": FORMAT, "kind": "tombstone", "attempt": attempt, "by": by, "nonce": nonce}
 
 
 @dataclass(frozen=True, slots=True)

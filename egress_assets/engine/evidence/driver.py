@@ -1,0 +1,206 @@
+"""`Evidence`: the verbs over a real store. The one place where their requests become HTTP.
+
+Everybody who reads or writes evidence does it through this class. It holds no state but the store, so threads and
+processes may each have their own. Errors of a store are thrown into the verb that asked; a KeyboardInterrupt or a
+raising SIGTERM between two requests ends the verb where it is, and the previous truth stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from egress_assets.engine import partition
+from egress_assets.engine.errors import EgressError
+from egress_assets.engine.evidence import here, reader
+from egress_assets.engine.evidence.materialise import Run, materialise
+from egress_assets.engine.evidence.records import Draft, Manifest, Outcome, Pointer, TableRecord, canonical
+from egress_assets.engine.evidence.requests import (
+    AbortUpload,
+    Call,
+    DeleteBytes,
+    Found,
+    Get,
+    List,
+    ListBytes,
+    ListUploads,
+    Now,
+    Put,
+    PutBytes,
+    Request,
+    Verb,
+    Wait,
+)
+from egress_assets.engine.evidence.sweep import Removed, Sweep, sweep
+from egress_assets.engine.evidence.verify import rereads
+from egress_assets.engine.layout import NOTES, Unit, parse_note_key, parse_pointer_key, pointer_prefix
+from egress_assets.engine.stores import Store
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(at: datetime) -> int:
+    """An instant as evidence keeps it."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def new_attempt() -> str:
+    """A sortable id: the platform's clock to the millisecond and 32 random bits. Nothing relies on that clock."""
+    at = partition.now()
+    return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(4)}"
+
+
+def drive(verb: Verb[T], store: Store, data: Store | None = None) -> T:
+    """Perform a verb's requests, evidence in `store` and bytes in `data`, until it returns."""
+    answer, error = None, None
+    while True:
+        try:
+            request = verb.throw(error) if error else verb.send(answer)
+        except StopIteration as end:
+            return end.value
+        try:
+            answer, error = perform(request, store, data), None
+        except EgressError as raised:
+            answer, error = None, raised
+
+
+def perform(request: Request, store: Store, data: Store | None) -> Any:
+    """One request's answer. Requests about bytes without a store for them are a mistake of the caller."""
+    match request:
+        case Get(key):
+            there = store.read(key)
+            return there and Found(
+                there[0], there[1].etag, microseconds(there[1].modified), microseconds(there[1].date)
+            )
+        case Put(key, body, etag):
+            return store.put_if(key, body, etag=etag)
+        case List(prefix, start_after):
+            return (listed.key for listed in store.list(prefix, start_after=start_after))
+        case Call(_, function):
+            return function()
+        case Wait(tries):
+            return time.sleep(random.uniform(0.5, 1.5) * min(2.0, 0.05 * 2**tries))  # noqa: S311 - jitter
+        case Now():
+            return time.time_ns() // 1000  # not the platform's clock: recipients know nothing of a sandbox's date
+    if data is None:
+        raise TypeError(f"{type(request).__name__} needs the store of the bytes")
+    match request:
+        case PutBytes(key, body):
+            return data.put(key, body)
+        case ListBytes(prefix):
+            return (listed.key for listed in data.list(prefix))
+        case ListUploads(prefix):
+            return data.uploads(prefix)
+        case DeleteBytes(key):
+            return data.delete(key)
+        case AbortUpload(upload):
+            return data.abort(upload)
+
+
+class Evidence:
+    """What is true, in one store that never expires, on an endpoint with working conditional PUT."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def _drive(self, verb: Verb[T], data: Store | None = None) -> T:
+        return drive(verb, self.store, data)
+
+    # ------------------------------------------------------------------------------------------------------- reading
+    def pointer(self, unit: Unit, date: str) -> Pointer | None:
+        """The truth of a unit and date, or None before the first run. Raises ManifestInvalid."""
+        return self._drive(reader.read_pointer(unit, date))
+
+    def manifest(self, unit: Unit, date: str, attempt: str, digest: str = "") -> Manifest:
+        """A sealed attempt, checked against `digest` (an entry's manifest_digest). Raises ManifestInvalid."""
+        return self._drive(reader.read_manifest(unit, date, attempt, digest))
+
+    def tables(self, pointer: Pointer) -> dict[str, tuple[Manifest, TableRecord]]:
+        """Every entry with its manifest, digests checked; each manifest is read once."""
+        return dict(self._drive(reader.read_tables(pointer)))
+
+    def pointers(self, unit: Unit | None = None) -> Iterator[tuple[Unit, str]]:
+        """All (unit, date) that have a pointer, lazily, in the order of their keys."""
+        for listed in self.store.list(pointer_prefix(unit)):
+            yield parse_pointer_key(listed.key)
+
+    def noted(self) -> Iterator[tuple[Unit, str]]:
+        """All (unit, date) that an attempt ever began, each once in a row: what a scheduled sweep goes through."""
+        last = None
+        for listed in self.store.list(NOTES):
+            unit, date, _ = parse_note_key(listed.key)
+            if (unit, date) != last:
+                yield unit, date
+            last = unit, date
+
+    def read(
+        self,
+        unit: Unit,
+        date: str,
+        consume: Callable[[Pointer, reader.Tables], T],
+        *,
+        only: frozenset[str] | None = None,
+        expire_days: int | None = None,
+    ) -> T:
+        """`consume` the truth; called anew with nothing kept when bytes vanish under it. See `reader.read`."""
+        return self._drive(reader.read(unit, date, consume, only=only, expire_days=expire_days))
+
+    # ------------------------------------------------------------------------------------------------------- writing
+    def materialise(
+        self,
+        unit: Unit,
+        date: str,
+        work: Callable[[Pointer | None, str], Draft],
+        data: Store | None = None,
+        tables: frozenset[str] | None = None,
+        *,
+        verify: Callable[[str, TableRecord], bool] | None = None,
+    ) -> Outcome:
+        """Run `work(base, attempt)` and make what it drafts true, in one swap of the pointer.
+
+        `data` is the store where the attempt's bytes lie; without it the attempt is evidence only: there is no copy of
+        its manifest, nothing to sweep, and `verify` says whether equal content still is whole (default: it is, the
+        work itself has looked). `tables` are those that the run replaces, None for all. `work` may run up to three
+        times. Raises Superseded, Swept, OutcomeUnknown and whatever `work` raises.
+        """
+        if data is not None:
+            self._sweep_before(unit, date, data)
+            verify = verify or (lambda _table, record: rereads(data, record))
+        run = Run(
+            unit=unit,
+            date=date,
+            new_attempt=new_attempt,
+            work=work,
+            verify=verify or (lambda _table, _record: True),
+            note=lambda attempt: canonical(here.this(attempt).to_json()),
+            copy=data is not None,
+        )
+        outcome = self._drive(materialise(run, tables), data)
+        logger.info(
+            "%s %s %s: generation %d, attempt %s, %d of %d entries",
+            outcome.how, unit.title, date, outcome.pointer.generation, outcome.attempt, len(outcome.moved),
+            len(outcome.pointer.entries),
+        )  # fmt: skip
+        return outcome
+
+    def _sweep_before(self, unit: Unit, date: str, data: Store) -> None:
+        try:
+            self.sweep(unit, date, data)
+        except EgressError as error:
+            logger.warning("left unswept %s %s: %s", unit.title, date, error)
+
+    def sweep(
+        self, unit: Unit, date: str, data: Store, *, kept: Callable[[str], bool] = lambda _attempt: False
+    ) -> Removed:
+        """Remove from `data` (the stage's store, or its quarantine) what no pointer, receipt or rule names."""
+        by = f"{socket.gethostname()} {os.getpid()}"
+        return self._drive(sweep(Sweep(unit, date, by, kept, here.is_gone)), data)
