@@ -19,6 +19,7 @@ _RGW = Dialect(
     is_ordered=True,
     asserts_copy_source=False,
     takes_location=False,
+    encodes_uploads=True,  # without saying so in the answer
 )
 
 

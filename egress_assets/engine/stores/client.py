@@ -38,6 +38,13 @@ _BACKOFF = 0.1  # seconds before the second try at most; doubles, up to _BACKOFF
 _BACKOFF_LIMIT = 5.0
 _SKEW_ALLOWED = 840.0  # seconds; S3 refuses at 900
 _NEVER = Stop()
+_SUBJECTS = {
+    "partNumber": "part",
+    "uploads": "uploads",
+    "uploadId": "upload",
+    "tagging": "tags",
+    "list-type": "LIST",
+}
 _CONTROLS = {"\r", "\n", "\0"}
 
 
@@ -61,8 +68,12 @@ class Request:
 
     @property
     def action(self) -> str:
-        what = "+".join(name for name, _ in self.query if name in ("uploads", "uploadId", "partNumber", "tagging"))
-        return f"{self.method}{' ' + what if what else ''} {self.key!r}" if self.key is not None else self.method
+        """What people read: `GET 'a/b'`, `PUT part of 'a/b'`, `LIST`."""
+        asked = {name for name, _ in self.query}
+        what = next((words for name, words in _SUBJECTS.items() if name in asked), "")
+        if self.key is None:
+            return what or f"{self.method} bucket"
+        return f"{self.method} {what + ' of ' if what else ''}{self.key!r}"
 
 
 class Client:

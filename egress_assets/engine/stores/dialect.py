@@ -24,6 +24,7 @@ class Dialect:
     is_ordered: bool  # listings are known to come in UTF-8 byte order
     asserts_copy_source: bool  # x-amz-copy-source-if-match has an effect
     takes_location: bool  # CreateBucket names the region
+    encodes_uploads: bool  # ListMultipartUploads honours encoding-type; SeaweedFS says so and does not
 
     def condition(self, etag: str) -> str:
         """The value of If-Match and of x-amz-copy-source-if-match."""

@@ -10,6 +10,7 @@ Source: Amazon S3 API reference; SeaweedFS 4.48 and Ceph 16.2.15 as measured.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from urllib.parse import unquote_plus
@@ -17,19 +18,22 @@ from xml.etree import ElementTree as ET
 
 from egress_assets.engine.errors import StoreError
 from egress_assets.engine.stores import Listed, Pending
-from egress_assets.engine.stores.answers import parse_xml, text_of
+from egress_assets.engine.stores.answers import local_name, parse_xml, text_of
 from egress_assets.engine.stores.client import Client, Request
 from egress_assets.engine.stores.http import Response
 from egress_assets.engine.stores.sorting import sort_listing
 
 _ORDERED_SERVERS = ("AmazonS3", "MinIO", "Ceph")
+_SEAWEED = "SeaweedFS"  # also where it stands in for a Ceph
+_ECHO = re.compile(rb"<Prefix>[^<]*</Prefix>")  # RGW echoes a control character in it, which no XML parser takes
 
 
 def list_keys(client: Client, prefix: str, start_after: str) -> Iterator[Listed]:
     """Keys as stored under `prefix`, after `start_after`, strictly increasing. Memory: a page, or one sorted run."""
     pages = _Pages(client, prefix)
     first = pages.fetch(start_after=start_after)
-    if client.dialect.is_ordered or first.headers.get("server", "").startswith(_ORDERED_SERVERS):
+    server = first.headers.get("server", "")
+    if server.startswith(_ORDERED_SERVERS) or (client.dialect.is_ordered and not server.startswith(_SEAWEED)):
         yield from _increasing(pages.listed(first), pages.where)
         return
     if start_after:  # it means another set where the order is another
@@ -55,7 +59,7 @@ class _Pages:
     def __init__(self, client: Client, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
-        self.where = client.where(Request("LIST"))
+        self.where = client.where(Request("GET", query=(("list-type", "2"),)))
 
     def fetch(self, *, start_after: str = "", token: str = "") -> Response:
         query = [("list-type", "2"), ("encoding-type", "url"), ("prefix", self._prefix)]
@@ -63,7 +67,9 @@ class _Pages:
             query.append(("continuation-token", token))
         elif start_after:
             query.append(("start-after", start_after))
-        return self._client.send(Request("GET", query=tuple(query)))
+        response = self._client.send(Request("GET", query=tuple(query)))
+        response.body = _ECHO.sub(b"", response.body, count=1)
+        return response
 
     def listed(self, response: Response) -> Iterator[Listed]:
         token = ""
@@ -81,7 +87,7 @@ class _Pages:
     def _entries(self, page: ET.Element) -> Iterator[Listed]:
         space = page.tag[: page.tag.find("}") + 1]
         key, size, etag, modified = (f"{space}{name}" for name in ("Key", "Size", "ETag", "LastModified"))
-        decode = decoder(page)
+        decode = _decoder(page)
         for element in page.iter(f"{space}Contents"):
             entry = {child.tag: child.text or "" for child in element}
             try:
@@ -96,24 +102,30 @@ class _Pages:
 
 def list_uploads(client: Client, prefix: str) -> Iterator[Pending]:
     """Multipart uploads in progress whose key, as stored, starts with `prefix`."""
-    where = client.where(Request("LIST uploads"))
+    may_encode = client.dialect.encodes_uploads or client.is_aws
+    encoding = (("encoding-type", "url"),) if may_encode else ()
     markers: tuple[tuple[str, str], ...] = ()
     while True:
-        query = (("uploads", ""), ("encoding-type", "url"), ("prefix", prefix), *markers)
-        page = parse_xml(client.send(Request("GET", query=query)), where, "ListMultipartUploadsResult")
-        decode = decoder(page)
-        for element in page:
-            if element.tag.endswith("Upload"):
-                key, started = decode(text_of(element, "Key")), parse_time(text_of(element, "Initiated"))
-                if key.startswith(prefix):  # not every store filters
-                    yield Pending(key, text_of(element, "UploadId"), started)
+        request = Request("GET", query=(("uploads", ""), *encoding, ("prefix", prefix), *markers))
+        where = client.where(request)
+        response = client.send(request)
+        page = parse_xml(response, where, "ListMultipartUploadsResult")
+        is_encoded = may_encode and not response.headers.get("server", "").startswith(_SEAWEED)
+        found = [_pending(element, is_encoded) for element in page if local_name(element) == "Upload"]
+        yield from (pending for pending in found if pending.key.startswith(prefix))  # not every store filters
         if not is_truncated(page, where):
             return
-        key, upload = decode(text_of(page, "NextKeyMarker")), text_of(page, "NextUploadIdMarker")
-        following = (("key-marker", key), ("upload-id-marker", upload))
-        if not key or following == markers:
+        last = found[-1] if found else None
+        following = (("key-marker", last.key), ("upload-id-marker", last.upload_id)) if last else ()
+        if following in ((), markers):
             raise StoreError(f"{where}: page says there is more, without a way on")
         markers = following
+
+
+def _pending(element: ET.Element, is_encoded: bool) -> Pending:
+    key = text_of(element, "Key")
+    started = parse_time(text_of(element, "Initiated"))
+    return Pending(unquote_plus(key, errors="strict") if is_encoded else key, text_of(element, "UploadId"), started)
 
 
 def is_truncated(page: ET.Element, where: str) -> bool:
@@ -124,7 +136,7 @@ def is_truncated(page: ET.Element, where: str) -> bool:
     return said == "true"
 
 
-def decoder(page: ET.Element) -> Callable[[str], str]:
+def _decoder(page: ET.Element) -> Callable[[str], str]:
     """How keys of this page are read: url-encoded only when the page says so."""
     if text_of(page, "EncodingType") != "url":
         return str

@@ -11,7 +11,15 @@ from hashlib import md5, sha256
 from xml.etree import ElementTree as ET
 
 from egress_assets.engine.errors import StoreError, StoreUnavailable
-from egress_assets.engine.stores.answers import breakdown, error_code, is_transient, parse_xml, refusal, text_of
+from egress_assets.engine.stores.answers import (
+    breakdown,
+    error_code,
+    field_of,
+    is_transient,
+    parse_xml,
+    refusal,
+    text_of,
+)
 from egress_assets.engine.stores.client import TRIES, Client, Request
 from egress_assets.engine.stores.dialect import base64_of
 from egress_assets.engine.stores.reading import etag_of, object_head, stream
@@ -36,11 +44,9 @@ class Multipart:
         self._checksums = checksums and client.dialect.checks_sha256
         algorithm = {"x-amz-checksum-algorithm": "SHA256"} if self._checksums else {}
         request = Request("POST", key, query=(("uploads", ""),), headers={**headers, **algorithm})
-        where = client.where(request)
-        answer = parse_xml(client.send(request), where, "InitiateMultipartUploadResult")
-        self._id = text_of(answer, "UploadId")
+        self._id = field_of(client.send(request).body, "UploadId")
         if not self._id:
-            raise StoreError(f"{where}: answer has no upload id")
+            raise StoreError(f"{client.where(request)}: answer has no upload id")
         self._parts: dict[int, _Part] = {}
         self._lock = threading.Lock()
 
@@ -108,10 +114,7 @@ class Multipart:
             if not is_transient(response) and response.status != 404:
                 raise failure
             return failure
-        try:
-            etag = text_of(parse_xml(response, where, "CompleteMultipartUploadResult"), "ETag").strip('"')
-        except StoreError as error:
-            return StoreUnavailable(error.message, hint=error.hint)
+        etag = field_of(response.body, "ETag").strip('"')
         return etag or StoreUnavailable(f"{where}: answer has no ETag")
 
     def _document(self) -> bytes:

@@ -119,9 +119,10 @@ class _Reader:
         response = self._client.open(request)
         if response.status != 416:
             return response
-        if response.headers.get("content-range", "").rpartition("/")[2] != str(self.position):
+        head = object_head(self._client, self._key, shown=self._key)
+        if head is None or head.bytes != self.position or head.etag != (self._etag or head.etag):
             raise refusal(self._where, response)
-        self._total = self.position  # nothing is left after the last byte
+        self._total = self.position  # exactly the end was asked for: nothing is left
         return None
 
     def _place(self, response: Response) -> int:

@@ -38,6 +38,7 @@ _AWS = Dialect(
     is_ordered=False,  # SeaweedFS is not; listing.py knows the servers that are
     asserts_copy_source=True,
     takes_location=True,
+    encodes_uploads=False,  # AWS does: client.is_aws
 )
 
 
