@@ -6,12 +6,12 @@ the same name), the catalog with its references resolved, or Dagster's resources
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from egress_assets.engine.catalog.loader import environment as environment  # the word is checked where it is read
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.stores import Store, open_store
@@ -54,8 +54,3 @@ class Platform:
     @property
     def evidence(self) -> Evidence:
         return Evidence(self.store(self.catalog.endpoints.evidence.store))
-
-
-def environment() -> str:
-    """`EGRESS_ENV`: sandbox (also when unset), dev or prod."""
-    return os.environ.get("EGRESS_ENV") or "sandbox"

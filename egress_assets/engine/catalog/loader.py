@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from egress_assets.engine.catalog.document import Document, read_document
 from egress_assets.engine.catalog.models import Catalog, DatasetModel, Endpoints
 from egress_assets.engine.catalog.problems import Problem
-from egress_assets.engine.catalog.rules import RULES
+from egress_assets.engine.catalog.rules import LAPSING, RULES
 from egress_assets.engine.catalog.salvage import salvage
 from egress_assets.engine.catalog.view import ENDPOINTS, View
 from egress_assets.engine.errors import CatalogError
@@ -45,6 +45,8 @@ def environment() -> str:
 def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
     """The whole catalog of a folder, checked.
 
+    An authorisation whose `until` has passed is in `Catalog.lapsed` and no error by itself: the one mirror or delivery
+    that needs it is refused when it runs, and midnight doesn't stop the other datasets.
     200 datasets of 10 tables and 100 columns take about 1 s and 100 MB.
     Raises: CatalogError with `problems`, one line each: `catalog/shop.yaml:12: tables.public.orders: what is wrong`.
     """
@@ -53,23 +55,39 @@ def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
         hint = "Set EGRESS_CATALOG to the folder of endpoints.yaml, or start in the project's folder."
         raise CatalogError(f"catalog folder {folder} is not there", hint=hint)
     documents, problems = _read(folder, env or environment())
-    endpoints, found = salvage(Endpoints, documents[ENDPOINTS]) if documents[ENDPOINTS].data is not None else (None, [])
-    problems += found
+    endpoints, datasets = _models(documents, problems)
+    if endpoints is None:
+        raise _error(folder, problems)
+    view = View(endpoints, datasets, documents, now().astimezone(ZoneInfo(endpoints.timezone)).date())
+    problems += [problem for rule in RULES for problem in rule(view)]
+    lapsed = [problem for rule in LAPSING for problem in rule(view)]
+    if problems:
+        raise _error(folder, problems + lapsed)
+    logger.debug("loaded catalog %s: %d datasets", folder, len(datasets))
+    return Catalog(
+        endpoints=endpoints,
+        datasets=datasets,
+        files=_files(folder, documents),
+        lines=_lines(documents),
+        lapsed=tuple(map(str, sorted(lapsed))),
+    )
+
+
+def _models(
+    documents: dict[str, Document], problems: list[Problem]
+) -> tuple[Endpoints | None, dict[str, DatasetModel]]:
+    endpoints: Endpoints | None = None
     datasets: dict[str, DatasetModel] = {}
     for name, document in documents.items():
-        if name != ENDPOINTS and document.data is not None:
-            model, found = salvage(DatasetModel, document)
-            problems += found
-            if model is not None:
-                datasets[name] = model
-    if endpoints is not None:
-        today = now().astimezone(ZoneInfo(endpoints.timezone)).date()
-        view = View(endpoints, datasets, documents, today)
-        problems += [problem for rule in RULES for problem in rule(view)]
-    if problems or endpoints is None:
-        raise _error(folder, problems)
-    logger.debug("loaded catalog %s: %d datasets", folder, len(datasets))
-    return Catalog(endpoints=endpoints, datasets=datasets, files=_files(folder, documents), lines=_lines(documents))
+        if document.data is None:
+            continue
+        model, found = salvage(Endpoints if name == ENDPOINTS else DatasetModel, document)
+        problems += found
+        if isinstance(model, Endpoints):
+            endpoints = model
+        elif isinstance(model, DatasetModel):
+            datasets[name] = model
+    return endpoints, datasets
 
 
 def _error(folder: Path, problems: list[Problem]) -> CatalogError:

@@ -362,6 +362,7 @@ class Catalog(Strict):
     datasets: dict[str, DatasetModel]
     files: dict[str, str] = {}
     lines: dict[str, int] = {}
+    lapsed: tuple[str, ...] = ()  # problems that came by time alone: authorisations whose `until` has passed
 
     def place(self, key: str) -> str:
         """`/etc/catalog/shop.yaml:12` of a key, or of the nearest key above it; '' when nothing is known."""

@@ -28,9 +28,12 @@ RULES: tuple[Rule, ...] = (
     release.stages_write_to_trusted_stores,
     release.external_mirrors_are_released,
     release.raw_deliveries_are_authorised,
-    release.authorisations_hold,
+    release.authorisations_name_who_gets_it,
     places.places_do_not_overlap,
     places.mirrors_do_not_copy_what_we_write,
     places.watched_prefixes_are_foreign,
     places.nothing_expires_too_early,
 )
+
+LAPSING: tuple[Rule, ...] = (release.authorisations_that_lapsed,)
+"""What becomes wrong by time passing alone: told by `egress check`, refused by the Release when it is used."""

@@ -63,20 +63,26 @@ def raw_deliveries_are_authorised(view: View) -> Iterator[Problem]:
             yield view.problem(dataset, "deliveries", name, text=text)
 
 
-def authorisations_hold(view: View) -> Iterator[Problem]:
-    for dataset, name, mirror in view.mirrors():
-        yield from _in_time(view, (dataset, "mirrors", name, "release"), mirror.release)
-    for dataset, name, delivery in view.deliveries():
-        path = (dataset, "deliveries", name, "release")
-        yield from _in_time(view, path, delivery.release)
-        recipient = name.partition("/")[0]
-        release = delivery.release
-        if release and release.basis == "authorised" and recipient not in release.recipients:
-            text = f"{recipient} is not among the authorised recipients ({', '.join(release.recipients)})"
+def authorisations_name_who_gets_it(view: View) -> Iterator[Problem]:
+    for path, who, release in _releases(view):
+        if release.basis == "authorised" and who not in release.recipients:
+            text = f"{who} is not among the authorised recipients ({', '.join(release.recipients)})"
             yield view.problem(*path, "recipients", text=text)
 
 
-def _in_time(view: View, path: Path, release: Basis | None) -> Iterator[Problem]:
-    if release and release.until and release.until < view.today:
-        text = f"{release.until.isoformat()} has passed: have it approved again, or take the entry out"
-        yield view.problem(*path, "until", text=text)
+def authorisations_that_lapsed(view: View) -> Iterator[Problem]:
+    """Apart from the other rules: what holds today ends by itself, and must not stop the datasets beside it."""
+    for path, _, release in _releases(view):
+        if release.until and release.until < view.today:
+            text = f"{release.until.isoformat()} has passed: have it approved again, or take the entry out"
+            yield view.problem(*path, "until", text=text)
+
+
+def _releases(view: View) -> Iterator[tuple[Path, str, Basis]]:
+    """(place, the recipient or the mirror's store, release)."""
+    for dataset, name, mirror in view.mirrors():
+        if mirror.release:
+            yield (dataset, "mirrors", name, "release"), mirror.to, mirror.release
+    for dataset, name, delivery in view.deliveries():
+        if delivery.release:
+            yield (dataset, "deliveries", name, "release"), name.partition("/")[0], delivery.release
