@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -25,6 +26,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from egress_assets.sandbox.files import fsync_folder, write_atomically
+
+logger = logging.getLogger(__name__)
 
 MAX_NAME_BYTES = 255  # NAME_MAX of every file system in use
 NO_KEY = "unkeyed"
@@ -155,6 +158,7 @@ class Inbox:
         for stale in self._receipts.glob(f"{_digest(offer.filename)}-*"):
             if stale != sidecar:
                 stale.unlink(missing_ok=True)
+        logger.info("stored %r: %d bytes, sha256 %s", receipt.filename, receipt.bytes, receipt.sha256)
         return receipt
 
     def find(self, filename: str) -> Receipt | None:

@@ -77,20 +77,8 @@ class Sandbox:
     @property
     def stores(self) -> Mapping[str, StoreSettings]:
         """Settings by bucket name; each bucket has its own credentials, which open no other bucket."""
-        return {bucket: self._store(server, bucket) for server, buckets in BUCKETS.items() for bucket in buckets}
-
-    def _store(self, server: str, bucket: str) -> StoreSettings:
-        from egress_assets.engine.stores.settings import StoreSettings  # pydantic: 0.1 s that most callers don't need
-
-        return StoreSettings(
-            name=bucket,
-            kind=server,
-            bucket=bucket,
-            zone="external" if bucket in EXTERNAL_BUCKETS else "trusted",
-            endpoint=f"http://{HOST}:{self.state.ports[server]}",
-            access_key=self.state.secrets[f"{server}/{bucket}/access_key"],
-            secret_key=self.state.secrets[f"{server}/{bucket}/secret_key"],
-        )
+        pairs = ((server, bucket) for server, buckets in BUCKETS.items() for bucket in buckets)
+        return {bucket: store_settings(self.state, server, bucket) for server, bucket in pairs}
 
     @property
     def receiver(self) -> Receiver:
@@ -118,3 +106,21 @@ class Sandbox:
     def scrub_key(self) -> str:
         """64 hexadecimal digits (32 random bytes), kept as long as the sandbox's folder."""
         return self.state.secrets["scrub_key"]
+
+
+def store_settings(state: State, server: str, bucket: str, *, identity: str = "") -> StoreSettings:
+    """How `bucket` is reached as `identity`, by default the one that may use this bucket only."""
+    from egress_assets.engine.stores.settings import StoreSettings  # pydantic: 0.1 s that most callers don't need
+
+    credentials = f"{server}/{identity or bucket}"
+    return StoreSettings(
+        name=bucket,
+        # Also for the server that stands in for Ceph: the client for RGW trusts its listings to be in byte order, and
+        # SeaweedFS lists `b/x` before `b-x`.
+        kind="s3",
+        bucket=bucket,
+        zone="external" if bucket in EXTERNAL_BUCKETS else "trusted",
+        endpoint=f"http://{HOST}:{state.ports[server]}",
+        access_key=state.secrets[f"{credentials}/access_key"],
+        secret_key=state.secrets[f"{credentials}/secret_key"],
+    )

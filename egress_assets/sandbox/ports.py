@@ -22,7 +22,7 @@ def choose(name: str, count: int, *, kept: int | None, taken: Iterable[int]) -> 
     """
     asked = os.environ.get("EGRESS_SANDBOX_PORT", "")
     if asked:
-        base = int(asked) + OFFSETS[name]
+        base = _number(asked) + OFFSETS[name]
         if not all(free(port) for port in range(base, base + count)):
             raise SandboxUnavailable(
                 f"a port of {base}..{base + count - 1} for {name} is in use, EGRESS_SANDBOX_PORT is {asked}",
@@ -32,6 +32,13 @@ def choose(name: str, count: int, *, kept: int | None, taken: Iterable[int]) -> 
     if kept is not None and all(free(port) for port in range(kept, kept + count)):
         return kept
     return _free_block(count, set(taken))
+
+
+def _number(asked: str) -> int:
+    if not asked.isdecimal() or not 1024 <= int(asked) <= 65_500:
+        hint = "Give the first of 30 free ports, for example 25000."
+        raise SandboxUnavailable(f"EGRESS_SANDBOX_PORT is {asked!r}, a number of 1024..65500 is needed", hint=hint)
+    return int(asked)
 
 
 def _free_block(count: int, taken: set[int]) -> int:

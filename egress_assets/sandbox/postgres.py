@@ -77,6 +77,7 @@ class Postgres(Server):
         if not self.data.is_relative_to(self.state.folder):
             self.data.parent.mkdir(exist_ok=True)
             _refuse_foreign(self.data.parent)
+        shutil.rmtree(self.data, ignore_errors=True)
         made = Path(tempfile.mkdtemp(prefix=".cluster-", dir=self.data.parent))
         password = made.with_name(made.name + "-password")
         try:

@@ -121,7 +121,6 @@ class Handler(BaseHTTPRequestHandler):
         except OSError as error:
             logger.exception("could not store")
             raise Refusal(507, f"could not be stored: {error.strerror}") from error
-        logger.info("stored %r: %d bytes, sha256 %s", receipt.filename, receipt.bytes, receipt.sha256)
         time.sleep(faults.seconds("delay_after_store"))
         if faults.take("drop_after_store"):
             raise Disconnected
