@@ -19,7 +19,7 @@ _ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}")
 
 
 def escape(name: str) -> str:
-    """`[A-Za-z0-9]` except Z stay, so does `_` where Dagster can't misread it; other UTF-8 bytes are Z and two hex digits.
+    """`[A-Za-z0-9]` except Z stay, so does `_` where Dagster can't misread it; other bytes are Z and two hex digits.
 
     Reversible and injective; the result is a valid Dagster name and a valid path segment, never empty for a name.
     """

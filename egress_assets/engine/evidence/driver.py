@@ -7,6 +7,7 @@ raising SIGTERM between two requests ends the verb where it is, and the previous
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import random
@@ -19,8 +20,12 @@ from typing import Any, TypeVar
 
 from egress_assets.engine import partition
 from egress_assets.engine.errors import EgressError
-from egress_assets.engine.evidence import here, reader
+from egress_assets.engine.evidence import here, ledger, reader
+from egress_assets.engine.evidence.conditional import nonce
+from egress_assets.engine.evidence.deliver import Delivered, Delivery, deliver
+from egress_assets.engine.evidence.ledger import LedgerState
 from egress_assets.engine.evidence.materialise import Run, materialise
+from egress_assets.engine.evidence.proofs import Event, Hold, Receipt
 from egress_assets.engine.evidence.records import Draft, Manifest, Outcome, Pointer, TableRecord, canonical
 from egress_assets.engine.evidence.requests import (
     AbortUpload,
@@ -39,8 +44,18 @@ from egress_assets.engine.evidence.requests import (
     Wait,
 )
 from egress_assets.engine.evidence.sweep import Removed, Sweep, sweep
-from egress_assets.engine.evidence.verify import rereads
-from egress_assets.engine.layout import NOTES, Unit, parse_note_key, parse_pointer_key, pointer_prefix
+from egress_assets.engine.evidence.verify import Verified, rereads, verify
+from egress_assets.engine.layout import (
+    HOLDS,
+    NOTES,
+    RECEIPTS,
+    Unit,
+    hold_key,
+    parse_note_key,
+    parse_pointer_key,
+    pointer_prefix,
+)
+from egress_assets.engine.progress import Listener, silent
 from egress_assets.engine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -57,6 +72,11 @@ def new_attempt() -> str:
     """A sortable id: the platform's clock to the millisecond and 32 random bits. Nothing relies on that clock."""
     at = partition.now()
     return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{secrets.token_hex(4)}"
+
+
+def process() -> str:
+    """Who writes, for people who read evidence."""
+    return f"{socket.gethostname()} {os.getpid()}"
 
 
 def drive(verb: Verb[T], store: Store, data: Store | None = None) -> T:
@@ -124,9 +144,9 @@ class Evidence:
         """A sealed attempt, checked against `digest` (an entry's manifest_digest). Raises ManifestInvalid."""
         return self._drive(reader.read_manifest(unit, date, attempt, digest))
 
-    def tables(self, pointer: Pointer) -> dict[str, tuple[Manifest, TableRecord]]:
-        """Every entry with its manifest, digests checked; each manifest is read once."""
-        return dict(self._drive(reader.read_tables(pointer)))
+    def tables(self, pointer: Pointer, only: frozenset[str] | None = None) -> dict[str, tuple[Manifest, TableRecord]]:
+        """Every entry (or those of `only`) with its manifest, digests checked; each manifest is read once."""
+        return dict(self._drive(reader.read_tables(pointer, only)))
 
     def pointers(self, unit: Unit | None = None) -> Iterator[tuple[Unit, str]]:
         """All (unit, date) that have a pointer, lazily, in the order of their keys."""
@@ -198,9 +218,88 @@ class Evidence:
         except EgressError as error:
             logger.warning("left unswept %s %s: %s", unit.title, date, error)
 
-    def sweep(
-        self, unit: Unit, date: str, data: Store, *, kept: Callable[[str], bool] = lambda _attempt: False
-    ) -> Removed:
-        """Remove from `data` (the stage's store, or its quarantine) what no pointer, receipt or rule names."""
-        by = f"{socket.gethostname()} {os.getpid()}"
-        return self._drive(sweep(Sweep(unit, date, by, kept, here.is_gone)), data)
+    def sweep(self, unit: Unit, date: str, data: Store, *, kept: Callable[[str], bool] | None = None) -> Removed:
+        """Remove from `data` (the stage's store, or its quarantine) what no pointer, receipt or rule names.
+
+        `kept` is the retention rule; attempts that a receipt of the date names stay in any case.
+        """
+        delivered = self._delivered(unit, date)
+        rule = Sweep(unit, date, process(), lambda a: a in delivered() or bool(kept and kept(a)), here.is_gone)
+        return self._drive(sweep(rule), data)
+
+    def _delivered(self, unit: Unit, date: str) -> Callable[[], frozenset[str]]:
+        """Attempts of the unit that receipts of the date name; read once, and only when somebody asks."""
+
+        @functools.cache
+        def attempts() -> frozenset[str]:
+            sources = (receipt.source for receipt in self.receipts(date))
+            return frozenset(s["attempt"] for s in sources if s.get("unit") == str(unit))
+
+        return attempts
+
+    # ---------------------------------------------------------------------------------------------------- delivering
+    def deliver(self, delivery: Delivery) -> Delivered:
+        """One object to one destination, once or said to be unknown. See `deliver.deliver`."""
+        self._drive(ledger.anchor(delivery.date))
+        return self._drive(deliver(delivery))
+
+    def receipts(self, date: str = "") -> Iterator[Receipt]:
+        """Receipts of a date, or all, lazily. Raises ManifestInvalid."""
+        for listed in self.store.list(f"{RECEIPTS}{date}/" if date else RECEIPTS):
+            there = self.store.read(listed.key)
+            if there is not None:
+                yield Receipt.parse(there[0])
+
+    def append_ledger(self, date: str | None = None, *, run: str = "") -> int | None:
+        """Cover the uncovered receipts of a date; None: of all dates, and lost hold events (the periodic closer).
+
+        Returns the new entry's sequence, or None: nothing to cover, or left to the next run.
+        """
+        run = run or process()
+        return self._drive(ledger.close(run) if date is None else ledger.append(run, date))
+
+    def record(self, event: Event) -> int | None:
+        """Note an event in the ledger. Raises OutcomeUnknown."""
+        return self._drive(ledger.note(event.by, event, self._drive(ledger.length_of())))
+
+    def verify_ledger(self) -> LedgerState:
+        """Walk the whole chain. Uncovered receipts are pending, which is no fault."""
+        return self._drive(ledger.verify_chain())
+
+    def hold(self, kind: str, name: str, *, by: str, reason: str) -> None:
+        """Send nothing to a recipient (kind `recipient`) or of a dataset (kind `dataset`) until it is lifted."""
+        self._drive(ledger.set_hold(kind, Event("hold", f"{kind}/{name}", by, reason, nonce())))
+
+    def unhold(self, kind: str, name: str, *, by: str, reason: str) -> None:
+        """Lift a hold."""
+        self._drive(ledger.set_hold(kind, Event("unhold", f"{kind}/{name}", by, reason, nonce())))
+
+    def held(self, kind: str, name: str) -> Hold | None:
+        """The hold that is on, with who put it and why; None when there is none."""
+        there = self.store.read(hold_key(kind, name))
+        found = Hold.parse(there[0]) if there else None
+        return found if found and found.held else None
+
+    def holds(self) -> Iterator[Hold]:
+        """All holds that are on."""
+        for listed in self.store.list(HOLDS):
+            there = self.store.read(listed.key)
+            if there is not None and (found := Hold.parse(there[0])).held:
+                yield found
+
+    # ----------------------------------------------------------------------------------------------------- verifying
+    def verify(
+        self,
+        unit: Unit,
+        date: str,
+        data: Store,
+        *,
+        expire_days: int | None = None,
+        listener: Listener = silent,
+    ) -> Iterator[Verified]:
+        """Re-read every object that the pointer names, lazily; one result an object. See `verify.verify`."""
+        return verify(self, unit, date, data, expire_days=expire_days, listener=listener)
+
+    def expiry_is_due(self, unit: Unit, date: str, attempt: str, expire_days: int | None) -> bool:
+        """Whether the catalog's expiry may have taken the attempt's bytes by now."""
+        return self._drive(reader.expiry_is_due(unit, date, [attempt], expire_days))

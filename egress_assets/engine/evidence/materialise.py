@@ -110,7 +110,7 @@ def seal(run: Run, me: str, base: Pointer | None, draft: Draft) -> Verb[Manifest
 def choose_entries(
     run: Run, base: Pointer | None, manifest: Manifest, tables: frozenset[str] | None
 ) -> Verb[dict[str, Entry]]:
-    """Mine for what changed, the base's attempt for what is equal and whole, the base's entry for what isn't replaced."""
+    """Mine where it changed, the base's attempt where it is equal and whole, the base's entry for other tables."""
     old, draft = base.entries if base else {}, manifest.draft
     entries = {} if tables is None else {name: e for name, e in old.items() if name not in tables}
     for name, table in draft.tables.items():

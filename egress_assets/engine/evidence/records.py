@@ -310,7 +310,7 @@ class Pointer:
     etag: str = ""
     modified: int = 0  # microseconds since the epoch, the store's clock
     seen: int = 0  # the Date of the same answer
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
     def to_json(self) -> dict[str, Any]:
         return {
