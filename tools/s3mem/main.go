@@ -459,6 +459,9 @@ func handle(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		o := getb(src[:i]).m[src[i+1:]]
 		if o != nil {
+			if f != nil && f.Action == "swap" { // the source changes while it is copied, and the condition is ignored
+				getb(src[:i]).m[src[i+1:]] = &obj{data: []byte("other"), size: 5, etag: "other", mod: time.Now()}
+			}
 			b.put(key, o)
 		}
 		mu.Unlock()
@@ -513,6 +516,10 @@ func handle(w http.ResponseWriter, r *http.Request) {
 						hi = h + 1
 					}
 				}
+			}
+			if lo >= o.size {
+				e.Status = serr(w, 416, "InvalidRange")
+				return
 			}
 			code = 206
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", lo, hi-1, o.size))

@@ -177,8 +177,8 @@ class Client:
         bucket = request.bucket or self.settings.bucket
         try:
             key, query = encode_key(request.key or ""), encode_query(request.query)
-        except UnicodeEncodeError:
-            raise StoreError(f"key {request.key!r} is not unicode", hint="Keys are valid UTF-8.") from None
+        except UnicodeEncodeError as error:
+            raise StoreError(f"key {error.object!r} is not unicode", hint="Keys are valid UTF-8.") from None
         for name, value in request.headers.items():
             if not _CONTROLS.isdisjoint(value) or not _CONTROLS.isdisjoint(name):
                 raise StoreError(f"{self.where(request)}: header {name!r} has a line break")
