@@ -1,0 +1,88 @@
+"""`python -m egress_assets.launch DATE DATASET...`: each dataset's job for one date, in this process.
+
+The run is recorded in the local Dagster instance, so it shows in the UI like any other. What happens is told as JSON
+lines on stdout, for the caller to print: `log` while it runs, `asset` for each materialisation, `end` for each dataset.
+`--fail-dead-runs` instead marks runs that a dead daemon left as started.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+ROOT = Path(__file__).resolve().parent.parent
+DAEMON_SILENCE = 60  # seconds: a living daemon beats every few
+
+
+def tell(event: str, **facts: Any) -> None:
+    print(json.dumps({"event": event, **facts}, default=str), flush=True)
+
+
+class Lines(logging.Handler):
+    """The engine's log lines, as they come."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell("log", level=record.levelname, text=record.getMessage())
+
+
+def run(dataset: str, date: str, instance: dg.DagsterInstance) -> bool:
+    """One job run. True when every asset of the date is materialised."""
+    from egress_assets.definitions import defs
+
+    began = time.monotonic()
+    job = defs().resolve_job_def(dataset) if callable(defs) else defs.resolve_job_def(dataset)
+    result = job.execute_in_process(partition_key=date, instance=instance, raise_on_error=False)
+    for event in result.get_asset_materialization_events():
+        found = event.asset_materialization
+        if found:
+            facts = {name: value.value for name, value in found.metadata.items() if _plain(value.value)}
+            tell("asset", key="/".join(found.asset_key.path), facts=facts)
+    for event in result.all_events:
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            tell("failed", step=event.step_key, text=(error.message if error else "").strip())
+    tell("end", dataset=dataset, success=result.success, seconds=round(time.monotonic() - began, 2))
+    return result.success
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | int | float | bool)
+
+
+def fail_dead_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs as failed that a dead daemon or process left as started. Does nothing while a daemon is alive."""
+    beats = instance.get_daemon_heartbeats().values()
+    if any(time.time() - beat.timestamp < DAEMON_SILENCE for beat in beats):
+        return 0
+    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    dead = instance.get_runs(dg.RunsFilter(statuses=unfinished))
+    for found in dead:
+        instance.report_run_failed(found, "the process that ran it is gone; its bytes are swept by the next run")
+    return len(dead)
+
+
+def main(arguments: Sequence[str]) -> int:
+    os.chdir(ROOT)  # the relative paths of dagster.yaml are relative to the repository
+    os.environ.setdefault("DAGSTER_HOME", str(ROOT))
+    if list(arguments) == ["--fail-dead-runs"]:
+        with dg.DagsterInstance.get() as instance:
+            print(f"runs that nobody works on, marked as failed: {fail_dead_runs(instance)}", flush=True)
+        return 0
+    date, *datasets = arguments
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    engine = logging.getLogger("egress_assets")
+    engine.setLevel(logging.INFO)
+    engine.addHandler(Lines())
+    with dg.DagsterInstance.get() as instance:
+        done = [run(dataset, date, instance) for dataset in datasets]
+    return 0 if all(done) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
