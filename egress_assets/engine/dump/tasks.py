@@ -55,7 +55,8 @@ class TableTask:
     session: Mapping[str, str] = field(default_factory=dict, repr=False)  # set_config(name, value) by bind parameter
     detectors: tuple[str, ...] = ()  # identifier detectors that scan the uncompressed bytes
     lock: tuple[tuple[str, str], ...] = ()  # (schema, name) to LOCK ... NOWAIT before reading
-    expected_bytes: int = 0  # for progress only
+    expected_bytes: int = 0  # for progress and order only
+    level: int = 1  # of zstd
 
 
 @dataclass(frozen=True, slots=True)

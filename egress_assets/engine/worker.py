@@ -1,0 +1,142 @@
+"""A process that reads tables in somebody else's snapshot: `python -m egress_assets.engine.worker`.
+
+Spoken as JSON lines. In: first {source, store, snapshot, name}, then {task} each, at the end {bye}. Out: {tick},
+{done}, or {error: {code, message, hint}}, after which it ends. Secrets come by standard input only. Its end
+without {bye} means that the parent is dead: the server's query is cancelled, the upload aborted, nothing reported.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+import psycopg
+
+from egress_assets.engine.dump.copying import Stopped, copy_table
+from egress_assets.engine.dump.snapshot import joined
+from egress_assets.engine.dump.source import SourceSettings, cancel, connect
+from egress_assets.engine.dump.tasks import Cell, TableTask
+from egress_assets.engine.errors import EgressError
+from egress_assets.engine.stores import Store, open_store
+from egress_assets.engine.stores.settings import StoreSettings
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 8.0  # seconds after the parent's death in which an upload may be aborted in good order
+_GONE = 70
+
+
+class Worker:
+    """One connection, one store, one table at a time."""
+
+    def __init__(self, lines: BinaryIO, answers: BinaryIO) -> None:
+        self._lines, self._answers = lines, answers
+        self._speaking = threading.Lock()
+        self._stop = threading.Event()
+        self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._connection: psycopg.Connection | None = None
+
+    def run(self) -> int:
+        """Until {bye}; the exit code."""
+        threading.Thread(target=self._listen, name="inbox", daemon=True).start()
+        try:
+            self._work()
+        except EgressError as error:
+            self._say({"error": {"code": error.code, "message": error.message, "hint": error.hint}})
+            return error.exit_code
+        except (Stopped, BrokenPipeError):
+            return _GONE
+        except Exception as error:  # noqa: BLE001 - the process border: its text may quote a row, its place can't
+            logger.error("failed in %s", "".join(traceback.format_tb(error.__traceback__)))  # noqa: TRY400
+            self._say({"error": {"code": "egress", "message": f"a worker failed: {type(error).__name__}", "hint": ""}})
+            return 1
+        finally:
+            self._hang_up()
+        return 0
+
+    def _work(self) -> None:
+        hello = self._next()
+        if hello is None:
+            return
+        settings = SourceSettings.model_validate(hello["source"])
+        store = open_store(StoreSettings.model_validate(hello["store"]))
+        self._connection = connect(settings, application_name=hello["name"])
+        while (message := self._next()) is not None:
+            self._one(task_of(message["task"]), hello["snapshot"], store)
+
+    def _one(self, task: TableTask, snapshot: str, store: Store) -> None:
+        assert self._connection is not None  # noqa: S101 - for the type checker
+
+        def tell(size: int, rows: int) -> None:
+            self._say({"tick": {"item": task.table, "done": size, "total": task.expected_bytes, "rows": rows}})
+
+        with joined(self._connection, snapshot, task):
+            done = copy_table(self._connection, task, store, stop=self._stop, tell=tell)
+        self._say({"done": asdict(done)})
+
+    def _next(self) -> dict[str, Any] | None:
+        """The next message; None after {bye}. Raises Stopped when the parent is dead."""
+        message = self._inbox.get()
+        if message is None:
+            raise Stopped
+        return None if "bye" in message else message
+
+    def _listen(self) -> None:
+        for line in self._lines:
+            message = json.loads(line)
+            self._inbox.put(message)
+            if "bye" in message:
+                return
+        self._inbox.put(None)
+        self._stop.set()
+        if self._connection is not None:
+            cancel(self._connection)
+        time.sleep(_PATIENCE)
+        os._exit(_GONE)  # a store that does not answer must not keep an orphan alive
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        with self._speaking:
+            self._answers.write(json.dumps(message).encode() + b"\n")
+            self._answers.flush()
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            if self._connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+                cancel(self._connection)
+            self._connection.close()
+
+
+def task_of(message: Mapping[str, Any]) -> TableTask:
+    """A TableTask as it was before `asdict` and JSON."""
+    plain = dict(message)
+    plain["cells"] = tuple(Cell(**cell) for cell in message["cells"])
+    plain["lock"] = tuple((schema, name) for schema, name in message["lock"])
+    plain["detectors"] = tuple(message["detectors"])
+    return TableTask(**plain)
+
+
+def _terminated(_number: int, _frame: object) -> None:
+    raise Stopped
+
+
+def main() -> int:
+    """Standard output is the protocol's alone: whatever else prints goes to the log."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, _terminated)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s:%(name)s: %(message)s")
+    return Worker(sys.stdin.buffer, answers).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
