@@ -166,3 +166,17 @@ def joined(connection: psycopg.Connection, snapshot: str, task: TableTask) -> It
         yield
         refuse_drift(connection, task.lock)  # a partition attached while the parent was read
         connection.execute("COMMIT")
+
+
+def look(settings: SourceSettings, tables: Sequence[str]) -> dict[str, Relation]:
+    """The tables as they are now, without locks or a snapshot for others: for plans and for finding nothing to do.
+
+    Raises TableMissing (all of them named), SourceDenied, SourceUnavailable.
+    """
+    connection = connect(settings, application_name="egress look")
+    try:
+        with reworded(settings.title()):
+            require_readable(connection, tables, settings.title())
+            return describe(connection, tables, settings.title())
+    finally:
+        connection.close()

@@ -1,0 +1,43 @@
+"""What a dump would do, table by table. Reads only: the evidence, HEAD of objects, the database's catalog."""
+
+from __future__ import annotations
+
+from egress_assets.engine.dump.snapshot import look
+from egress_assets.engine.dump.spec import DumpSpec
+from egress_assets.engine.dump.tasks import Relation
+from egress_assets.engine.errors import CatalogError, EgressError, HistoryUnavailable, SourceDenied, TableMissing
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.result import PlanLine
+from egress_assets.engine.stage import Standing, require_date
+
+
+def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
+    """`=` stands, `+` new, `*` made again and why, `!` what would refuse the run.
+
+    Raises CatalogError (no such dataset, no `dump:`), SourceUnavailable, StoreUnavailable, StoreDenied.
+    """
+    spec = DumpSpec.of(platform, dataset, date, None)
+    refused: list[PlanLine] = []
+    try:
+        require_date(spec.calendar, date, extract=spec.model.extract, relabel=False)
+    except (CatalogError, HistoryUnavailable) as error:
+        refused.append(_refusal(spec.unit.title, error))
+    try:
+        relations = look(spec.settings(), spec.tables)
+    except (TableMissing, SourceDenied) as error:
+        return [*refused, _refusal(spec.unit.title, error)]
+    found = spec.standing(relations)
+    return [*refused, *(_line(table, relations[table], found) for table in spec.tables)]
+
+
+def _line(table: str, relation: Relation, found: Standing) -> PlanLine:
+    if not found.reasons:
+        return PlanLine("=", table, "stands")
+    size = f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes"
+    if found.pointer is None or table not in found.pointer.entries:
+        return PlanLine("+", table, size)
+    return PlanLine("*", table, f"{found.reasons.get(table, 'another table has changed')}; {size}")
+
+
+def _refusal(what: str, error: EgressError) -> PlanLine:
+    return PlanLine("!", what, f"{error.message}. {error.hint}")

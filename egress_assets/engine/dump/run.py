@@ -1,0 +1,110 @@
+"""Make the raw dump of one dataset and date true: all its tables, in one snapshot, in one swap of the pointer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from egress_assets.engine.dump.cells import cell_locks, copy_cells
+from egress_assets.engine.dump.extract import extract
+from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
+from egress_assets.engine.dump.spec import DumpSpec
+from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.evidence.records import Draft, Outcome, digest
+from egress_assets.engine.layout import part_key
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.progress import Listener, Tick, silent
+from egress_assets.engine.result import StageResult
+from egress_assets.engine.stage import Tally, finished, nothing, require_date, retried, table_record
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    platform: Platform,
+    dataset: str,
+    date: str,
+    *,
+    tables: Iterable[str] | None = None,
+    again: bool = False,
+    relabel: bool = False,
+    on: Listener = silent,
+) -> StageResult:
+    """Dump `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
+
+    `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
+    so. A run that DDL disturbs starts over on a new snapshot, three times in all. Memory: engine/dump/extract.py.
+
+    Raises CatalogError, SourceError's kinds, StoreError's kinds (Superseded when a newer run was faster).
+    """
+    tally = Tally()
+    spec = DumpSpec.of(platform, dataset, date, tables)
+    facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
+    settings = spec.settings()
+    if not again:
+        found = spec.standing(look(settings, spec.tables))
+        tally.spent("compare", tally.began)
+        if not found.reasons:
+            return nothing(spec.unit, date, found, tally=tally)
+        logger.info("dumping %s of %s: %s", dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+    outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
+    return finished(platform.evidence, outcome, spec.tables, tally=tally, facts=told)
+
+
+def _materialise(
+    spec: DumpSpec, facts: Mapping[str, Any], tally: Tally, on: Listener
+) -> tuple[Outcome, Mapping[str, Any]]:
+    drafts: list[Draft] = []
+
+    def work(_base: object, attempt: str) -> Draft:
+        drafts.append(_read(spec, attempt, facts, tally, on))
+        return drafts[-1]
+
+    outcome = spec.platform.evidence.materialise(
+        spec.unit,
+        spec.date,
+        work,
+        data=spec.platform.store(spec.store),
+        tables=None if spec.is_whole else frozenset(spec.tables),
+    )
+    return outcome, {"as_of": drafts[-1].as_of, "snapshot": drafts[-1].snapshot, **drafts[-1].facts}
+
+
+def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, on: Listener) -> Draft:
+    settings, at = spec.settings(), time.monotonic()
+    name = f"egress {spec.unit.title} {spec.date}"
+    on(Tick("lock", spec.dataset, unit="tables", total=len(spec.tables)))
+    with open_snapshot(settings, spec.tables, application_name=name) as leader:
+        at = tally.spent("lock", at)
+        on(Tick("lock", spec.dataset, len(spec.tables), len(spec.tables), unit="tables", finished=True))
+        tasks = [_task(spec, leader, table, attempt) for table in spec.tables]
+        store = spec.platform.provider.store(spec.store)
+        done = extract(leader, tasks, store, settings=settings, workers=settings.workers, on=on)
+        tally.spent("dump", at)
+    tally.sent_bytes += sum(table.bytes for table in done.values())
+    wanted = spec.wanted(leader.relations)
+    return Draft(
+        tables={table: table_record(done[table], wanted[table]) for table in spec.tables},
+        position=leader.position,
+        snapshot=leader.snapshot_id,
+        as_of=leader.as_of,
+        store=spec.store,
+        spec_digest=digest({table: [w.policy_digest, w.format] for table, w in wanted.items()}),
+        facts={"server_version": leader.server_version, "milliseconds": tally.milliseconds(), **facts},
+    )
+
+
+def _task(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> TableTask:
+    relation = leader.relations[table]
+    cells = copy_cells(relation, None, spec.rows(relation), leader.connection)
+    return TableTask(
+        table=table,
+        cells=cells,
+        key=part_key(spec.unit, spec.date, attempt, table=table, part=0, suffix=spec.dump.format),
+        format=spec.dump.format,
+        lock=cell_locks(relation, cells),
+        expected_bytes=relation.heap_bytes,
+        level=spec.dump.zstd_level,
+    )

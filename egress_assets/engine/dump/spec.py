@@ -1,0 +1,84 @@
+"""One dataset's dump of one date: what the catalog wants of it, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from egress_assets.engine.catalog.models import DatasetModel, DumpModel
+from egress_assets.engine.dump.cells import window_clause
+from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.dump.tasks import Relation
+from egress_assets.engine.errors import CatalogError
+from egress_assets.engine.evidence.records import Column, digest
+from egress_assets.engine.layout import Unit, dump_unit
+from egress_assets.engine.partition import Calendar
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.stage import Standing, Wanted, chosen_tables, standing
+
+
+@dataclass(frozen=True, slots=True)
+class DumpSpec:
+    """`tables` are those of the run, in the catalog's order."""
+
+    platform: Platform
+    dataset: str
+    date: str
+    tables: tuple[str, ...]
+    model: DatasetModel
+    dump: DumpModel
+    calendar: Calendar
+
+    @staticmethod
+    def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> DumpSpec:
+        """Raises CatalogError for a dataset without `dump:` and for unknown tables."""
+        if dataset not in platform.catalog.datasets:
+            hint = f"The catalog has {', '.join(sorted(platform.catalog.datasets))}."
+            raise CatalogError(f"dataset {dataset} is not in the catalog", hint=hint)
+        model = platform.catalog.dataset(dataset)
+        if model.dump is None or model.source is None:
+            raise CatalogError(f"dataset {dataset} has no raw dump", hint="Add `dump: {}` to its catalog file.")
+        chosen = chosen_tables(model.tables, tables, dataset)
+        return DumpSpec(platform, dataset, date, chosen, model, model.dump, platform.catalog.calendar(dataset))
+
+    @property
+    def unit(self) -> Unit:
+        return dump_unit(self.dataset)
+
+    @property
+    def store(self) -> str:
+        return self.dump.store or self.model.store
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run covers all tables of the dataset."""
+        return len(self.tables) == len(self.model.tables)
+
+    def settings(self) -> SourceSettings:
+        return self.platform.provider.source(self.model.source or "")
+
+    def wanted(self, relations: Mapping[str, Relation]) -> dict[str, Wanted]:
+        """What each table's entry has to stand for, given its columns now."""
+        return {table: self._wanted(table, relations[table]) for table in self.tables}
+
+    def _wanted(self, table: str, relation: Relation) -> Wanted:
+        policy = digest({"extract": self.model.extract, "window": self.model.tables[table].window or ""})
+        columns = tuple(Column(column.name, column.type, column.nullable) for column in relation.columns)
+        return Wanted(policy, columns, self.dump.format)
+
+    def rows(self, relation: Relation) -> sql.Composable | None:
+        """Which rows belong to the date; None = all that there are."""
+        window = self.model.tables[relation.table].window
+        return window_clause(relation, window, self.date, self.calendar) if window else None
+
+    def standing(self, relations: Mapping[str, Relation]) -> Standing:
+        return standing(
+            self.platform.evidence,
+            self.unit,
+            self.date,
+            data=self.platform.store(self.store),
+            wanted=self.wanted(relations),
+            dataset=frozenset(self.model.tables),
+        )
