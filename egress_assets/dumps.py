@@ -1,0 +1,55 @@
+"""Raw dumps: one op a dataset, one asset a table. No condition: only schedules, people and arrivals start them."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.layout import dump_unit, source_key
+from egress_assets.running import Event, perform
+from egress_assets.specs import specs
+from egress_assets.stages import Engine, Stage
+
+
+def stage(catalog: Catalog, dataset: str) -> Stage | None:
+    """The dump of a dataset, where its catalog file asks for one."""
+    model = catalog.dataset(dataset)
+    if model.dump is None or model.source is None:
+        return None
+    store = model.dump.store or model.store
+    tables = tuple(model.tables)
+    return Stage(
+        catalog=catalog,
+        dataset=dataset,
+        unit=dump_unit(dataset),
+        calendar=catalog.calendar(dataset),
+        endpoints=frozenset({f"source_{model.source}", f"store_{store}", f"store_{catalog.endpoints.evidence.store}"}),
+        kinds=frozenset({"postgres", "csv"}),
+        declared=f"{dataset}.tables",
+        said=(model.dump, model.extract),
+        tables=tables,
+        parents=dict.fromkeys(tables, (dg.AssetKey(source_key(dataset)),)),
+        store=store,
+        pool=f"source_{model.source}",
+    )
+
+
+def assets(dump: Stage, engine: Engine) -> dg.AssetsDefinition:
+    """All tables of one date in one snapshot."""
+
+    @dg.multi_asset(
+        name=dump.name,
+        specs=specs(
+            dump, "Every row of `{table}` as the source held it, in one snapshot with the dataset's other tables."
+        ),
+        can_subset=True,
+        required_resource_keys=set(dump.endpoints),
+        pool=dump.pool,
+    )
+    def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
+        run = engine("dump")
+        yield from perform(
+            context, dump, lambda work: run(work.platform, dump.dataset, work.date, tables=work.tables, on=work.on)
+        )
+
+    return materialise

@@ -1,0 +1,68 @@
+"""Mirrors: one op, one asset each."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from egress_assets import automation
+from egress_assets.engine.catalog.models import Catalog, MirrorFrom, MirrorModel
+from egress_assets.engine.layout import mirror_unit
+from egress_assets.engine.partition import Calendar
+from egress_assets.running import Event, perform
+from egress_assets.specs import specs
+from egress_assets.stages import Engine, Stage
+
+
+def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) -> Stage:
+    """One mirror; `upstream` are the dataset's dump and scrub."""
+    mirror = catalog.dataset(dataset).mirrors[name]
+    parent = _parent(mirror, upstream)
+    origin = mirror.from_.store if isinstance(mirror.from_, MirrorFrom) else parent.store if parent else ""
+    stores = {origin, mirror.to, catalog.endpoints.evidence.store} - {""}
+    return Stage(
+        catalog=catalog,
+        dataset=dataset,
+        unit=mirror_unit(name),
+        calendar=_calendar(catalog, dataset, mirror),
+        endpoints=frozenset(f"store_{store}" for store in stores),
+        kinds=frozenset({catalog.endpoints.stores[mirror.to].kind, "mirror"}),
+        declared=f"{dataset}.mirrors.{name}",
+        said=(mirror,),
+        parents={"": tuple(parent.keys.values())} if parent else {},
+        store=mirror.to,
+    )
+
+
+def _parent(mirror: MirrorModel, upstream: Sequence[Stage]) -> Stage | None:
+    """What it copies of this dataset: what it says, else the scrubbed dump, else the raw one."""
+    if isinstance(mirror.from_, MirrorFrom):
+        return None
+    stages = {stage.unit.stage: stage for stage in upstream}
+    return stages[mirror.from_] if mirror.from_ else stages.get("scrub") or stages["dump"]
+
+
+def _calendar(catalog: Catalog, dataset: str, mirror: MirrorModel) -> Calendar:
+    """A foreign bucket is copied as it is now: dated by the day of the run, whatever the dataset's label."""
+    own = catalog.calendar(dataset)
+    return Calendar(own.zone, own.start, "run_day", own.grace) if isinstance(mirror.from_, MirrorFrom) else own
+
+
+def assets(mirror: Stage, engine: Engine) -> dg.AssetsDefinition:
+    """The objects of one date at another endpoint."""
+    name = mirror.unit.names[0]
+
+    @dg.multi_asset(
+        name=mirror.name,
+        specs=specs(
+            mirror,
+            f"The objects of a date, copied to `{mirror.store}` and verified there.",
+            condition=automation.downstream() if mirror.parents else None,
+        ),
+        required_resource_keys=set(mirror.endpoints),
+        pool=mirror.pool,
+    )
+    def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
+        run = engine("mirror")
+        yield from perform(context, mirror, lambda work: run(work.platform, name, work.date, on=work.on))
+
+    return materialise

@@ -1,0 +1,47 @@
+"""All resources of a catalog, by the keys that stages ask for: source_, store_, recipient_ and key_<name>.
+
+In the sandbox each is replaced by its kind under the same name; nothing starts before a run uses one.
+"""
+
+from typing import Any
+
+from egress_assets.engine.catalog.models import Catalog, StoreModel
+from resources.ceph import CephResource
+from resources.keys import KeyResource
+from resources.rds import RdsResource
+from resources.references import referred
+from resources.s3 import S3Resource
+from resources.sandbox import SandboxEndpoint
+from resources.sft import recipient_resource
+
+
+def resources(catalog: Catalog, env: str) -> dict[str, Any]:
+    """Resources by key. Resolves nothing and opens nothing."""
+    if env == "sandbox":
+        return {f"{kind}_{name}": SandboxEndpoint(catalog, kind, name) for kind, name in _names(catalog)}
+    endpoints = catalog.endpoints
+    sources = {f"source_{name}": RdsResource(name=name, **referred(dict(m))) for name, m in endpoints.sources.items()}
+    stores = {f"store_{name}": _store(name, model) for name, model in endpoints.stores.items()}
+    recipients = {
+        f"recipient_{name}": recipient_resource(m.transfer_type)(recipient=name, **referred(m.settings()))
+        for name, m in endpoints.recipients.items()
+    }
+    keys = {
+        f"key_{name}": KeyResource(dataset=name, **referred({"value": dataset.scrub.key}))
+        for name, dataset in catalog.datasets.items()
+        if dataset.scrub
+    }
+    return sources | stores | recipients | keys
+
+
+def _store(name: str, model: StoreModel) -> Any:
+    fields = dict(model)
+    del fields["expire_days"]  # a rule about the bucket, not a way to it
+    return (CephResource if model.kind == "ceph" else S3Resource)(name=name, **referred(fields))
+
+
+def _names(catalog: Catalog) -> list[tuple[str, str]]:
+    endpoints = catalog.endpoints
+    named = {"source": endpoints.sources, "store": endpoints.stores, "recipient": endpoints.recipients}
+    keyed = [("key", name) for name, dataset in catalog.datasets.items() if dataset.scrub]
+    return [(kind, name) for kind, group in named.items() for name in group] + keyed

@@ -1,0 +1,1 @@
+"""Sensors: they look and decide; the engine works."""
