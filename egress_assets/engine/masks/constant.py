@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -24,6 +26,11 @@ def _integer(bits: int) -> Callable[[str], Any]:
     return parse
 
 
+def _array(text: str) -> None:
+    if not (text.startswith("{") and text.endswith("}")):
+        raise ValueError(text)
+
+
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "int2": _integer(16),
     "int4": _integer(32),
@@ -36,6 +43,11 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "timestamptz": datetime.fromisoformat,
     "uuid": UUID,
     "bool": {"true": True, "false": False}.__getitem__,
+    "json": json.loads,
+    "jsonb": json.loads,
+    "inet": ipaddress.ip_interface,
+    "cidr": ipaddress.ip_network,
+    "bytea": lambda text: bytes.fromhex(text.removeprefix("\\x")),
 }
 """Types whose literals are checked before anything runs; the server refuses others before the first row."""
 
@@ -54,6 +66,13 @@ class Constant:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = False  # a row may hold the constant already
     Params: ClassVar[type[MaskParams]] = ConstantParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {"value": "removed"},
+        {"value": 0},
+        {"value": True},
+        {"value": "2000-01-01"},
+        {"value": "{}"},
+    )
 
     def check(self, site: Site, params: ConstantParams) -> Sequence[str]:
         column = site.column
@@ -62,7 +81,7 @@ class Constant:
         if column.base in TEXT_TYPES:
             return too_long(site, len(params.text), self.name)
         try:
-            PARSERS.get(column.base, str)(params.text)
+            PARSERS.get(column.base, _array if column.base.startswith("_") else str)(params.text)
         except (ValueError, KeyError, ArithmeticError):
             return (f"the constant {params.text!r} is no {column.type}",)
         return ()
@@ -71,9 +90,10 @@ class Constant:
         return frozenset()
 
     def compile(self, site: Site, params: ConstantParams, keys: Keys) -> sql.Composable:
-        literal = sql.Literal(params.text)
-        value = sql.SQL("CAST({} AS {})").format(literal, raw(site.column.type))
-        return sql.SQL("CASE WHEN {} IS NOT NULL THEN {} END").format(site.identifier, value)
+        # The cast is done while the statement is parsed: a constant that the type refuses stops it before any row. What
+        # is written is the text itself, not the type's spelling of it (0 for numeric(12,2), not 0.00).
+        template = sql.SQL("CASE WHEN {} IS NOT NULL AND CAST({value} AS {}) IS NOT NULL THEN {value} END")
+        return template.format(site.identifier, raw(site.column.type), value=sql.Literal(params.text))
 
     def reference(
         self, value: str | None, params: ConstantParams, keys: Keys, *, row: Mapping[str, str | None]

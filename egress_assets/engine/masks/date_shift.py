@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from psycopg import sql
 from pydantic import Field
@@ -28,6 +28,7 @@ class DateShift:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = True
     Params: ClassVar[type[MaskParams]] = DateShiftParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({"by": "id"}, {"by": "id", "days": 7, "domain": "patient"})
 
     def check(self, site: Site, params: DateShiftParams) -> Sequence[str]:
         problems = wrong_type(site, DATES, self.name)
@@ -45,7 +46,7 @@ class DateShift:
         # Rows without an entity share one shift: a NULL here would empty a column that may be NOT NULL.
         entity = sql.SQL("coalesce({}, '')").format(as_text(params.by))
         digest = keys.expression(params.domain, entity)
-        slot = sql.SQL("('x' || left(encode({}, 'hex'), 7))::bit(28)::int % {}").format(digest, 2 * params.days)
+        slot = sql.SQL("mod(('x' || left(encode({}, 'hex'), 7))::bit(28)::int, {})").format(digest, 2 * params.days)
         # 0 .. 2d-1 become -d .. -1, 1 .. d: the quotient is 1 from slot d on. OFFSET 0 has the digest computed once.
         shift = sql.SQL("(SELECT k.n - {d} + k.n / {d} FROM (SELECT {slot} AS n OFFSET 0) k)")
         return _moved(site, shift.format(d=params.days, slot=slot))

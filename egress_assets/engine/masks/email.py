@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from psycopg import sql
 from pydantic import Field
@@ -31,6 +31,7 @@ class Email:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = True
     Params: ClassVar[type[MaskParams]] = EmailParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"normalise": "none", "domain": "login"})
 
     def check(self, site: Site, params: EmailParams) -> Sequence[str]:
         return [*wrong_type(site, TEXT_TYPES, self.name), *too_long(site, LOCAL + len(HOST), self.name)]

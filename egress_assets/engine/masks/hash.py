@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from psycopg import sql
 from pydantic import Field, model_validator
@@ -49,6 +49,13 @@ class Hash:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = True
     Params: ClassVar[type[MaskParams]] = HashParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = (
+        {},
+        {"domain": "customer", "length": 24, "normalise": "lower"},
+        {"encoding": "base64url"},
+        {"encoding": "uuid"},
+        {"algorithm": "sha256"},
+    )
 
     def check(self, site: Site, params: HashParams) -> Sequence[str]:
         accepted = TEXT_TYPES | {"uuid"} if params.encoding == "uuid" else TEXT_TYPES

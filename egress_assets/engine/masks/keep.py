@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from egress_assets.engine.masks.seam import Keys, MaskParams, Site
 
@@ -21,6 +21,7 @@ class Keep:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = False
     Params: ClassVar[type[MaskParams]] = KeepParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
 
     def check(self, site: Site, params: KeepParams) -> Sequence[str]:
         return ()

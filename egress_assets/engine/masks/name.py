@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from psycopg import sql
 from pydantic import Field
@@ -34,6 +34,7 @@ class Name:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = False  # an invented name maps to another one only by chance
     Params: ClassVar[type[MaskParams]] = NameParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({}, {"part": "given"}, {"part": "family", "domain": "payer"})
 
     def check(self, site: Site, params: NameParams) -> Sequence[str]:
         longest = sum(max(map(len, names)) for names in _lists(params)) + len(_lists(params)) - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from psycopg import sql
 
@@ -20,6 +20,7 @@ class Null:
     version: ClassVar[int] = 1
     removes: ClassVar[bool] = True
     Params: ClassVar[type[MaskParams]] = NullParams
+    examples: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
 
     def check(self, site: Site, params: NullParams) -> Sequence[str]:
         return () if site.column.nullable else ("mask null empties the column, the column is NOT NULL",)

@@ -71,7 +71,8 @@ class Mask(Protocol):
     """One file of this package defines one, as `MASK`.
 
     `version` is part of the policy digest: raise it when the same input would give other bytes than before.
-    `removes` says that no output may equal its input; conformance holds a mask to it.
+    `removes` says that no output may equal its input. `examples` are parameters, the shortest first: people are shown
+    them, and the conformance suite runs each of them on every type of column that the mask takes.
     """
 
     name: ClassVar[str]
@@ -79,6 +80,7 @@ class Mask(Protocol):
     version: ClassVar[int]
     removes: ClassVar[bool]
     Params: ClassVar[type[MaskParams]]
+    examples: ClassVar[Sequence[Mapping[str, Any]]]
 
     def check(self, site: Site, params: Any) -> Sequence[str]:
         """Why this column can't take this mask, a sentence a problem; found at plan time, before the first row."""
