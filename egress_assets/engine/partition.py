@@ -47,7 +47,7 @@ def instant(day: date, at: time, zone: ZoneInfo) -> datetime:
     back = local.astimezone(UTC).astimezone(zone)
     if back.replace(tzinfo=None) == local.replace(tzinfo=None):
         return local.astimezone(UTC)
-    # a gap: fold=0 uses the offset before it, so the instant found lies as far after the gap's start as asked; go back to it
+    # A gap: the two offsets around it give an instant on each side; the first wall clock at or after `at` lies between.
     before = local.replace(fold=0).utcoffset() or timedelta(0)
     after = local.replace(fold=1).utcoffset() or timedelta(0)
     low, high = (local.replace(tzinfo=None) - max(before, after)), (local.replace(tzinfo=None) - min(before, after))
@@ -99,7 +99,7 @@ class Calendar:
         if at > end + self.grace:
             raise HistoryUnavailable(
                 f"a full extract of {day} was asked for at {at:%Y-%m-%dT%H:%MZ}, {at - end} after the day ended",
-                hint="The source holds only its present state. Extract by `window`, restore a backup, or use --relabel.",
+                hint="The source has its present state only: extract by `window`, restore a backup, or use --relabel.",
             )
 
     def dates(self, first: str, last: str) -> list[str]:

@@ -68,7 +68,7 @@ class SandboxProvider:
         if model.transfer_type not in _RECIPIENTS:
             hint = f"The sandbox has {', '.join(_RECIPIENTS)}."
             raise CatalogError(f"transfer type {model.transfer_type} has no counterpart in the sandbox", hint=hint)
-        return _RECIPIENTS[model.transfer_type](self.sandbox)
+        return _RECIPIENTS[model.transfer_type](self.sandbox, name)
 
     def secret(self, value: Any) -> str:
         """The sandbox's scrub key in place of any reference; a literal is itself."""
@@ -82,10 +82,20 @@ class SandboxProvider:
         return known[name]
 
 
-def _sft(sandbox: Sandbox) -> dict[str, Any]:
+def _sft(sandbox: Sandbox, _name: str) -> dict[str, Any]:
     """The receiver keeps one copy an Idempotency-Key."""
     at = sandbox.receiver
     return {"url": at.url, "ca": str(at.ca), "cert": str(at.cert), "key": str(at.key), "knows": "idempotent"}
 
 
-_RECIPIENTS: Mapping[str, Callable[[Sandbox], dict[str, Any]]] = {"sft": _sft}
+def _folder(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    folder = sandbox.folder / name
+    folder.mkdir(exist_ok=True)
+    return {"path": str(folder)}
+
+
+def _s3(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    return sandbox.stores["recipient-inbox"].model_dump() | {"prefix": name}
+
+
+_RECIPIENTS: Mapping[str, Callable[[Sandbox, str], dict[str, Any]]] = {"folder": _folder, "s3": _s3, "sft": _sft}

@@ -1,1 +1,1 @@
-"""The catalog: what data owners write. `load_catalog` reads and checks a folder, `catalog_schema` describes it."""
+"""The catalog: what data owners write. loader.py reads and checks a folder, schema.py describes it to editors."""

@@ -11,30 +11,28 @@ from egress_assets.engine.catalog.document import Document
 from egress_assets.engine.catalog.problems import Path, Problem, explain
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_ROUNDS = 20  # each round takes at least one level off; a document has fewer
+_LOOKS = 20  # each takes at least one level off; a document has fewer
 
 
 def salvage(model: type[_Model], document: Document) -> tuple[_Model | None, list[Problem]]:
     """The model of what is right, or None when nothing is; and every problem of the document's own shape.
 
-    A required key that is missing spoils what it is missing in. Problems that only come from leaving things out are
-    not reported.
+    A required key that is missing spoils what it is missing in. Only the first look tells problems: later ones would
+    tell what comes of leaving things out.
     """
-    data, problems, left_out = deepcopy(document.data), list[Problem](), set[Path]()
-    for _ in range(_ROUNDS):
+    data, problems = deepcopy(document.data), list[Problem]()
+    for look in range(_LOOKS):
         try:
             return model.model_validate(data), problems
         except ValidationError as error:
             found: list[Any] = error.errors()
-        for each in found:
-            path, spoiled = _paths(data, each)
-            if not any(gone[: len(spoiled)] == spoiled for gone in left_out):
-                problems.append(document.problem(path, explain(each, model)))
-            left_out.add(spoiled)
+        places = [_paths(data, each) for each in found]
+        if look == 0:
+            problems = [document.problem(p, explain(e, model)) for (p, _), e in zip(places, found, strict=True)]
+        for _, spoiled in places:
             if not spoiled:
                 return None, problems
-        for path in left_out:
-            _remove(data, path)
+            _remove(data, spoiled)
     return None, problems
 
 

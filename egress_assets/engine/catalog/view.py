@@ -46,9 +46,16 @@ class View:
             for name, delivery in model.deliveries.items():
                 yield dataset, name, delivery
 
+    def says(self, document: str, *path: str) -> bool:
+        """Whether a key is written, be it right or wrong."""
+        return path in self.documents[document].places
+
     def is_external(self, store: str) -> bool:
+        """Also when nothing is said; not for what is no store, or has a zone that could not be read."""
         found = self.endpoints.stores.get(store)
-        return found is not None and found.zone == "external"
+        if found is None or found.zone != "external":
+            return False
+        return "zone" in found.model_fields_set or not self.says(ENDPOINTS, "stores", store, "zone")
 
 
 def mirrored(model: DatasetModel, mirror: MirrorModel) -> str:

@@ -26,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     deliveries.destinations_are_templates,
     deliveries.destinations_do_not_overlap,
     release.stages_write_to_trusted_stores,
+    release.mirrors_have_a_source,
     release.external_mirrors_are_released,
     release.raw_deliveries_are_authorised,
     release.authorisations_name_who_gets_it,

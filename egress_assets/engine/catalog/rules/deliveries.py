@@ -45,13 +45,13 @@ def _table_problem(view: View, dataset: str, name: str, delivery: DeliveryModel)
     if table not in tables:
         return f"{table!r} is not a table of {dataset}; {choices(table, tables)}"
     if raw:
-        return "" if model.dump else f"{dataset} has no raw dump: add `dump: {{}}`"
+        return "" if model.dump or view.says(dataset, "dump") else f"{dataset} has no raw dump: add `dump: {{}}`"
     return _audience_problem(view, dataset, name, model)
 
 
 def _audience_problem(view: View, dataset: str, name: str, model: DatasetModel) -> str:
     if model.scrub is None:
-        if "scrub" in (view.documents[dataset].data or {}):
+        if view.says(dataset, "scrub"):
             return ""
         return f"{dataset} has no scrub: add `scrub: {{key: ...}}`, or deliver `dump/<schema.table>` with `authorised`"
     recipient = view.endpoints.recipients.get(name.partition("/")[0])

@@ -53,6 +53,6 @@ def tables_are_classified(view: View) -> Iterator[Problem]:
             if model.scrub and not rules.columns and not written:
                 text = "no column has a mask: name every column with a mask or `keep`"
                 yield view.problem(dataset, "tables", table, text=text)
-            if not model.scrub and rules.columns and not view.documents[dataset].names("scrub"):
+            if not model.scrub and rules.columns and not view.says(dataset, "scrub"):
                 text = "masks do nothing without `scrub: {key: ...}`"
                 yield view.problem(dataset, "tables", table, "columns", text=text)

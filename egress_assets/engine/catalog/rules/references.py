@@ -73,8 +73,9 @@ def _settings(view: View, name: str, recipient: RecipientModel, model: type[Base
     references = {key for key, value in fields.items() if is_reference(value)}
     known = {field.alias or key for key, field in model.model_fields.items()}
     own = RecipientModel.model_fields
+    said = {k: _stood_for(v) for k, v in fields.items() if k in known and k not in references}
     try:
-        model.model_validate({k: v for k, v in fields.items() if k not in references | (fields.keys() - known)})
+        model.model_validate(said)
         errors: list[Any] = []
     except ValidationError as error:
         errors = [e for e in error.errors() if e["loc"] and e["loc"][0] not in references and e["loc"][0] not in own]
@@ -86,6 +87,13 @@ def _settings(view: View, name: str, recipient: RecipientModel, model: type[Base
     for error in errors:
         path = ("recipients", name, *map(str, error["loc"]))
         yield view.problem(ENDPOINTS, *path, text=explain(error, model))
+
+
+def _stood_for(value: Any) -> Any:
+    """A value with a word in place of every reference within."""
+    if is_reference(value):
+        return "reference"
+    return {k: _stood_for(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def is_reference(value: Any) -> bool:

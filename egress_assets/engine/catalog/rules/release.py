@@ -29,18 +29,25 @@ def _stage_stores(model: DatasetModel) -> Iterator[tuple[Path, str]]:
             yield ("scrub", "quarantine"), model.scrub.quarantine
 
 
-def external_mirrors_are_released(view: View) -> Iterator[Problem]:
+def mirrors_have_a_source(view: View) -> Iterator[Problem]:
     for dataset, name, mirror in view.mirrors():
-        kind = mirrored(view.datasets[dataset], mirror)
-        if not kind and not view.documents[dataset].names("mirrors", name) & {"from"}:
+        if mirrored(view.datasets[dataset], mirror):
+            continue
+        if mirror.from_ is None and not (view.says(dataset, "dump") or view.says(dataset, "scrub")):
             yield view.problem(dataset, "mirrors", name, text=f"{dataset} has neither a dump nor a scrub to mirror")
-        elif not kind:
+        elif isinstance(mirror.from_, str) and not view.says(dataset, mirror.from_):
             text = f"{dataset} has no {mirror.from_}: add `{mirror.from_}:`"
             yield view.problem(dataset, "mirrors", name, "from", text=text)
-        elif kind != "scrub" and mirror.release is None and view.is_external(mirror.to):
-            what = "a raw dump" if kind == "dump" else "a foreign bucket"
+
+
+def external_mirrors_are_released(view: View) -> Iterator[Problem]:
+    what = {"dump": "a raw dump", "bucket": "a foreign bucket"}
+    for dataset, name, mirror in view.mirrors():
+        kind = mirrored(view.datasets[dataset], mirror)
+        said = view.says(dataset, "mirrors", name, "release")
+        if kind in what and not said and view.is_external(mirror.to):
             text = (
-                f"{what} goes to {mirror.to}, of zone external, without `release`: mirror the scrub, or say "
+                f"{what[kind]} goes to {mirror.to}, of zone external, without `release`: mirror the scrub, or say "
                 "`release: {basis: public | internal | authorised, reason: ...}`"
             )
             yield view.problem(dataset, "mirrors", name, text=text)
@@ -51,14 +58,15 @@ def raw_deliveries_are_authorised(view: View) -> Iterator[Problem]:
     for dataset, name, delivery in view.deliveries():
         stage, _, name_of_mirror = delivery.from_.partition("/")
         kind = kinds.get(name_of_mirror, "") if stage == "mirror" else stage
-        basis = delivery.release.basis if delivery.release else None
-        if kind == "dump" and basis != "authorised":
+        if delivery.release is None and view.says(dataset, "deliveries", name, "release"):
+            continue  # what is wrong with it is told already
+        if kind == "dump" and (delivery.release is None or delivery.release.basis != "authorised"):
             text = (
                 "raw rows leave without `authorised`: deliver the scrub, or say `release: {basis: authorised, "
                 "reason, recipients, purpose, legal_basis, approved_by, until}`"
             )
             yield view.problem(dataset, "deliveries", name, text=text)
-        elif kind == "bucket" and basis is None:
+        elif kind == "bucket" and delivery.release is None:
             text = "objects of a foreign bucket go to a recipient without `release`"
             yield view.problem(dataset, "deliveries", name, text=text)
 
