@@ -1,4 +1,4 @@
-"""Dagster's days and the engine's are the same: same keys, same bounds, in every zone, around every change of clocks."""
+"""Dagster's days and the engine's are the same: same keys and bounds, in every zone, around every change of clocks."""
 
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
