@@ -116,12 +116,12 @@ def stop(folder: Path | None = None) -> None:
     if not folder.exists():
         return
     with locked(folder):
-        _stop_all(folder)
+        _at_once(server.stop for server in servers(_known(folder)))
 
 
-def _stop_all(folder: Path) -> None:
-    state = load(folder) or State(folder=folder, ports={}, secrets={})
-    _at_once(server.stop for server in servers(state))
+def _known(folder: Path) -> State:
+    """The state, as far as it is known: enough to find the processes of a half-made sandbox."""
+    return load(folder) or State(folder=folder, ports={}, secrets={})
 
 
 def remove(folder: Path | None = None) -> None:
@@ -135,8 +135,9 @@ def remove(folder: Path | None = None) -> None:
 
 def _clear(folder: Path) -> None:
     """Back to nothing, the credentials first: from then on the folder is half-made. The lock's file stays."""
+    known = _known(folder)
     (folder / "credentials.json").unlink(missing_ok=True)
-    _stop_all(folder)
+    _at_once(server.kill for server in servers(known))
     cluster = data_folder(folder)
     for entry in (cluster, *folder.iterdir()):
         if entry.name == "lock":

@@ -67,8 +67,8 @@ class Postgres(Server):
 
         make_roles(self.state)
 
-    def stop(self) -> None:
-        super().stop()
+    def _end(self, first: signal.Signals) -> None:
+        super()._end(first)
         # Backends whose postmaster was killed notice it only when they next wait: a new one must not meet them.
         processes.end(processes.working_in(self.data), first=signal.SIGQUIT, grace=2.0)
 

@@ -34,6 +34,7 @@ def _make_reader(session: psycopg.Connection, password: str) -> None:
     role = sql.Identifier(READER_ROLE)
     session.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(verifier)))
     session.execute(sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(role))
+    session.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
 
 
 def _make_database(session: psycopg.Connection, database: str) -> None:

@@ -7,8 +7,10 @@ take no credentials, so anybody on this machine's loopback can reach the bytes: 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import signal
 import sysconfig
 import time
 from pathlib import Path
@@ -86,13 +88,14 @@ class Seaweed(Server):
         from egress_assets.engine.stores import open_store  # 0.2 s, on a start only
 
         for bucket in BUCKETS[self.name]:
-            store = open_store(store_settings(self.state, self.name, bucket, identity="admin"))
-            store.ensure_bucket()
-            store.put(".ready", b"")
-            store.delete(".ready")
+            settings = store_settings(self.state, self.name, bucket, identity="admin")
+            with contextlib.closing(open_store(settings)) as store:
+                store.ensure_bucket()
+                store.put(".ready", b"")
+                store.delete(".ready")
 
-    def stop(self) -> None:
-        super().stop()
+    def _end(self, first: signal.Signals) -> None:
+        super()._end(first)
         # It leaves its unix sockets behind, outside of its folder.
         base = self.state.ports.get(self.name, 0)
         for port in range(base, base + self.port_count):

@@ -78,8 +78,15 @@ class Server(ABC):
         logger.info("started %s: 127.0.0.1:%d in %.1f s", self.name, self.port, time.monotonic() - began)
 
     def stop(self) -> None:
-        """End it, and every stray of an earlier start that was killed before it could note its process."""
-        processes.end(processes.find(self.markers), first=self.stop_signal, grace=self.grace)
+        """End it in order, and every stray of an earlier start that was killed before it could note its process."""
+        self._end(self.stop_signal)
+
+    def kill(self) -> None:
+        """End it at once: its data is not wanted any more."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, first: signal.Signals) -> None:
+        processes.end(processes.find(self.markers), first=first, grace=self.grace)
         self._note.unlink(missing_ok=True)
 
     def await_port(self, process: processes.Process) -> None:
