@@ -132,7 +132,7 @@ def is_attempt(text: str) -> bool:
 
 
 # ------------------------------------------------------------------------------------------------------- evidence keys
-NOTES, RECEIPTS, LEDGER, HOLDS = "attempts/", "receipts/", "ledger/", "holds/"
+NOTES, RECEIPTS, LEDGER, HOLDS, FAILURES = "attempts/", "receipts/", "ledger/", "holds/", "failures/"
 
 
 def pointer_key(unit: Unit, date: str) -> str:
@@ -173,6 +173,16 @@ def anchor_key(date: str) -> str:
     return f"anchors/{date}"
 
 
+def inventory_key(unit: Unit, digest: str) -> str:
+    """A shard of a bucket mirror's list of objects, named by its content: an unchanged one is referenced again."""
+    return f"inventories/{unit}/{digest}.jsonl.zst"
+
+
+def mirrored_manifest_key(prefix: str, unit: Unit, date: str) -> str:
+    """What a mirror of a date writes last at its destination, for readers without evidence."""
+    return f"{prefix}{date_prefix(unit, date)}manifest.json"
+
+
 def hold_key(kind: str, name: str) -> str:
     return f"holds/{kind}/{escape(name)}"
 
@@ -187,6 +197,17 @@ def outcome_key(arrival: str) -> str:
 
 def try_key(arrival: str, number: int) -> str:
     return f"try/{arrival}/{number}"
+
+
+def failure_key(unit: Unit, date: str) -> str:
+    """The last failure of a unit and date, or that it is resolved."""
+    return f"{FAILURES}{unit}/date={date}.json"
+
+
+def parse_failure_key(key: str) -> tuple[Unit, str]:
+    """(unit, date) of a failure's key."""
+    path, _, tail = key.removeprefix(FAILURES).rpartition("/date=")
+    return Unit.parse(path), tail.removesuffix(".json")
 
 
 def pointer_prefix(unit: Unit | None = None) -> str:

@@ -1,0 +1,90 @@
+"""The last failure of a unit and date, kept beside the truth so that `egress status` can say why without Dagster.
+
+It is a remark, not evidence: nothing is decided by it, one record is overwritten by the next one, and a store that is
+down when a failure is noted costs a warning, never the failure's own message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from egress_assets.engine.errors import EgressError, ManifestInvalid
+from egress_assets.engine.evidence.driver import Evidence, microseconds
+from egress_assets.engine.evidence.records import FORMAT, canonical, parse_record
+from egress_assets.engine.layout import FAILURES, Unit, failure_key, parse_failure_key
+from egress_assets.engine.partition import now
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a run ended. `at` is in microseconds of the platform's clock; messages hold no row values by contract."""
+
+    unit: Unit
+    date: str
+    code: str
+    message: str
+    hint: str
+    retryable: bool
+    at: int
+    is_resolved: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT, "kind": "failure", "unit": str(self.unit), "date": self.date, "code": self.code,
+            "message": self.message, "hint": self.hint, "retryable": self.retryable, "at": self.at,
+            "resolved": self.is_resolved,
+        }  # fmt: skip
+
+    @staticmethod
+    def parse(body: bytes) -> Failure:
+        v = parse_record(body)
+        try:
+            return Failure(
+                Unit.parse(v["unit"]), v["date"], v["code"], v["message"], v["hint"], v["retryable"], v["at"],
+                v["resolved"],
+            )  # fmt: skip
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ManifestInvalid(f"a failure lacks or garbles a field: {error}") from error
+
+
+def record_failure(evidence: Evidence, unit: Unit, date: str, error: EgressError) -> None:
+    """Note how a run of `unit` for `date` ended. Never raises an EgressError: the caller has one to raise already."""
+    failure = Failure(unit, date, error.code, error.message, error.hint, error.retryable, microseconds(now()))
+    try:
+        evidence.store.put(failure_key(unit, date), canonical(failure.to_json()))
+    except EgressError as other:
+        logger.warning("failure of %s %s not noted: %s", unit.title, date, other)
+
+
+def clear_failure(evidence: Evidence, unit: Unit, date: str) -> None:
+    """A run succeeded: what failed before is resolved. One small read where nothing has failed. Never raises."""
+    try:
+        failure = last_failure(evidence, unit, date)
+        if failure is not None:
+            resolved = failure.to_json() | {"resolved": True}
+            evidence.store.put(failure_key(unit, date), canonical(resolved))
+    except EgressError as other:
+        logger.warning("failure of %s %s not marked as resolved: %s", unit.title, date, other)
+
+
+def last_failure(evidence: Evidence, unit: Unit, date: str) -> Failure | None:
+    """The failure that no later run has resolved. Raises ManifestInvalid, StoreError's kinds."""
+    there = evidence.store.read(failure_key(unit, date))
+    failure = Failure.parse(there[0]) if there else None
+    return failure if failure and not failure.is_resolved else None
+
+
+def failed(evidence: Evidence, unit: Unit, first: str, last: str) -> Iterator[Failure]:
+    """Unresolved failures of a unit, from one date to another."""
+    prefix = f"{FAILURES}{unit}/date="
+    for listed in evidence.store.list(prefix, start_after=f"{prefix}{first}"):
+        _, date = parse_failure_key(listed.key)
+        if date > last:
+            return
+        if failure := last_failure(evidence, unit, date):
+            yield failure
