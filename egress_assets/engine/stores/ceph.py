@@ -20,6 +20,7 @@ _RGW = Dialect(
     asserts_copy_source=False,
     takes_location=False,
     encodes_uploads=True,  # without saying so in the answer
+    tags_parts=False,
 )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from egress_assets.engine.errors import ObjectConflict, ObjectMissing, StoreError
 from egress_assets.engine.stores import Head, Uploaded
-from egress_assets.engine.stores.answers import local_name, parse_xml, refusal, text_of
+from egress_assets.engine.stores.answers import parse_xml, text_of
 from egress_assets.engine.stores.client import Client, Request
 from egress_assets.engine.stores.dialect import write_headers
 from egress_assets.engine.stores.flight import whole_or_nothing
 from egress_assets.engine.stores.multipart import Multipart
 from egress_assets.engine.stores.reading import object_head
 from egress_assets.engine.stores.sigv4 import encode_key
+from egress_assets.engine.stores.tagging import HEADER, tags_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _copy_whole(client: Client, copy: Copy, head: Head) -> tuple[str, str]:
 
 def _copy_parts(client: Client, copy: Copy, head: Head, part: int) -> str:
     tags = urlencode(tags_of(client, copy.source, bucket=copy.source_bucket))
-    extra = {"x-amz-tagging": tags} if tags else {}
+    extra = {HEADER: tags} if tags else {}
     headers = write_headers(client.settings, head.metadata, {**head.headers, **extra})
     source = _source_headers(client, copy, head)
     size = max(part, -(-head.bytes // client.settings.max_parts))
@@ -112,13 +112,3 @@ def _assert_unchanged(client: Client, copy: Copy, head: Head) -> None:
     if (after.etag, after.modified) != (head.etag, head.modified):
         client.send(Request("DELETE", copy.target, judge=frozenset({404})))
         raise _changed(client, copy, head.etag, after.etag)
-
-
-def tags_of(client: Client, key: str, *, bucket: str = "") -> Mapping[str, str]:
-    """Object tags. Raises ObjectMissing."""
-    request = Request("GET", key, query=(("tagging", ""),), bucket=bucket)
-    response = client.send(request)
-    if response.status == 404:
-        raise refusal(client.where(request), response)
-    answer = parse_xml(response, client.where(request), "Tagging")
-    return {text_of(tag, "Key"): text_of(tag, "Value") for tag in answer.iter() if local_name(tag) == "Tag"}

@@ -25,6 +25,7 @@ class Dialect:
     asserts_copy_source: bool  # x-amz-copy-source-if-match has an effect
     takes_location: bool  # CreateBucket names the region
     encodes_uploads: bool  # ListMultipartUploads honours encoding-type; SeaweedFS says so and does not
+    tags_parts: bool  # Create takes tags; with RGW the object then answers tag questions with nothing
 
     def condition(self, etag: str) -> str:
         """The value of If-Match and of x-amz-copy-source-if-match."""

@@ -25,7 +25,9 @@ from egress_assets.engine.stores.sorting import sort_listing
 
 _ORDERED_SERVERS = ("AmazonS3", "MinIO", "Ceph")
 _SEAWEED = "SeaweedFS"  # also where it stands in for a Ceph
-_ECHO = re.compile(rb"<Prefix>[^<]*</Prefix>")  # RGW echoes a control character in it, which no XML parser takes
+# What is not needed, and where RGW writes control characters raw, which no XML parser takes.
+_ECHO = re.compile(rb"<Prefix>[^<]*</Prefix>")
+_MARKERS = re.compile(rb"<(Prefix|KeyMarker|NextKeyMarker)>[^<]*</\1>")
 
 
 def list_keys(client: Client, prefix: str, start_after: str) -> Iterator[Listed]:
@@ -109,6 +111,7 @@ def list_uploads(client: Client, prefix: str) -> Iterator[Pending]:
         request = Request("GET", query=(("uploads", ""), *encoding, ("prefix", prefix), *markers))
         where = client.where(request)
         response = client.send(request)
+        response.body = _MARKERS.sub(b"", response.body)
         page = parse_xml(response, where, "ListMultipartUploadsResult")
         is_encoded = may_encode and not response.headers.get("server", "").startswith(_SEAWEED)
         found = [_pending(element, is_encoded) for element in page if local_name(element) == "Upload"]

@@ -23,6 +23,7 @@ from egress_assets.engine.stores.answers import (
 from egress_assets.engine.stores.client import TRIES, Client, Request
 from egress_assets.engine.stores.dialect import base64_of
 from egress_assets.engine.stores.reading import etag_of, object_head, stream
+from egress_assets.engine.stores.tagging import HEADER, put_tags
 from egress_assets.engine.stores.wire import Stop
 
 _ABORT_TRIES = 10
@@ -43,7 +44,9 @@ class Multipart:
         self._key = key
         self._checksums = checksums and client.dialect.checks_sha256
         algorithm = {"x-amz-checksum-algorithm": "SHA256"} if self._checksums else {}
-        request = Request("POST", key, query=(("uploads", ""),), headers={**headers, **algorithm})
+        given = {**headers, **algorithm}
+        self._tags = "" if client.dialect.tags_parts else given.pop(HEADER, "")
+        request = Request("POST", key, query=(("uploads", ""),), headers=given)
         self._id = field_of(client.send(request).body, "UploadId")
         if not self._id:
             raise StoreError(f"{client.where(request)}: answer has no upload id")
@@ -77,11 +80,18 @@ class Multipart:
             self._parts[number] = part
 
     def complete(self, size: int, digest: str, stop: Stop) -> str:
-        """Publish the object and return its ETag.
+        """Publish the object, with its tags, and return its ETag. `digest` is its hex sha256, empty when unknown."""
+        etag = self._publish(size, digest, stop)
+        if self._tags:
+            put_tags(self._client, self._key, self._tags)
+        return etag
+
+    def _publish(self, size: int, digest: str, stop: Stop) -> str:
+        """Complete, until the outcome is known.
 
         An answer that is lost, 404, 5xx or a 200 with an error is settled by looking: the object that is there counts
-        when it has our size and our ETag, or, where ETags are no digests (KMS), our bytes (`digest`, hex sha256; empty
-        when unknown). Raises StoreUnavailable when it is not there after all tries.
+        when it has our size and our ETag, or, where ETags are no digests (KMS), our bytes.
+        Raises StoreUnavailable when it is not there after all tries.
         """
         body = self._document()
         headers = {"content-type": "application/xml"}

@@ -20,12 +20,13 @@ from egress_assets.engine.stores import Answer, Head, Listed, Pending, Uploaded
 from egress_assets.engine.stores.answers import breakdown, error_code, is_transient, refusal
 from egress_assets.engine.stores.bucket import create_bucket, probe_conditional_put, require_bucket
 from egress_assets.engine.stores.client import Client, Request
-from egress_assets.engine.stores.copying import Copy, CopyLimits, copy_object, tags_of
+from egress_assets.engine.stores.copying import Copy, CopyLimits, copy_object
 from egress_assets.engine.stores.dialect import Dialect, write_headers
 from egress_assets.engine.stores.listing import list_keys, list_uploads
 from egress_assets.engine.stores.multipart import abort_upload
 from egress_assets.engine.stores.reading import object_head, object_whole, stream
 from egress_assets.engine.stores.settings import StoreSettings
+from egress_assets.engine.stores.tagging import tags_of
 from egress_assets.engine.stores.uploading import put_whole, send
 from egress_assets.engine.stores.wire import Stop
 
@@ -39,6 +40,7 @@ _AWS = Dialect(
     asserts_copy_source=True,
     takes_location=True,
     encodes_uploads=False,  # AWS does: client.is_aws
+    tags_parts=True,
 )
 
 
