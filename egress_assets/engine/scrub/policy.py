@@ -76,7 +76,7 @@ def compile_policy(
         hint = "Choose a mask that fits the column's type; `egress list-masks` shows them."
         raise CatalogError("; ".join(problems), hint=hint, problems=tuple(problems))
     return {
-        name: TablePolicy(name, columns, _domains(columns), _digest(columns, dataset.scrub, keys))
+        name: TablePolicy(name, columns, _domains(columns), _digest(dataset, name, columns, keys))
         for name, columns in compiled.items()
     }
 
@@ -146,14 +146,15 @@ def _domains(columns: Sequence[MaskedColumn]) -> frozenset[str]:
     return frozenset().union(*(c.mask.domains(c.params) for c in columns))
 
 
-def _digest(columns: Sequence[MaskedColumn], scrub: ScrubModel | None, keys: AudienceKeys) -> str:
-    """Rules with all defaults filled in, versions of masks and detectors, key id, epoch and audience."""
+def _digest(dataset: DatasetModel, table: str, columns: Sequence[MaskedColumn], keys: AudienceKeys) -> str:
+    """Rules with all defaults filled in, versions of masks and detectors, key id, epoch, audience, choice of rows."""
     return digest(
         {
             "key_id": keys.key_id,
             "epoch": keys.epoch,
             "audience": keys.audience,
-            "detectors": list(detectors_of(scrub)),
+            "rows": [dataset.extract, dataset.tables[table].window or ""],
+            "detectors": list(detectors_of(dataset.scrub)),
             "detectors_version": VERSION,
             "columns": [[c.info.name, c.mask.name, c.mask.version, c.params.model_dump(mode="json")] for c in columns],
         }

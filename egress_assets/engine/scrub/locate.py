@@ -1,0 +1,56 @@
+"""Which columns hold what a detector found, so that the error can say what to mask. Values are never kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from egress_assets.engine.dump.tasks import TableDone
+from egress_assets.engine.stores import Store
+from egress_assets.engine.stream import decompressed
+
+
+def columns_found(store: Store, done: TableDone, suffix: str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Detector -> names of the columns of its first findings, in the table's order.
+
+    Streams the object up to the last offset that was kept. Memory: one chunk and one row. Raises as `Store.get` does.
+    """
+    wanted = sorted({offset for found in done.findings.values() for offset in found["offsets"]})
+    chunks = decompressed(store.get(done.key), suffix)
+    where = dict(zip(wanted, columns_at(chunks, wanted), strict=False))
+    return {
+        detector: tuple(names[i] for i in sorted({where[o] for o in found["offsets"] if o in where}) if i < len(names))
+        for detector, found in done.findings.items()
+    }
+
+
+def columns_at(chunks: Iterable[bytes], offsets: Sequence[int]) -> Iterator[int]:
+    """The column (from 0) that each byte offset lies in; `offsets` ascend. Bytes are CSV as COPY writes it.
+
+    A row's start is a newline outside quotes, and outside is where an even number of quotes came before; a doubled
+    quote inside a field counts twice and so changes nothing.
+    """
+    pending, base, held = list(offsets), 0, b""
+    for chunk in chunks:
+        held += chunk
+        while pending and pending[0] < base + len(held):
+            yield _column(held[: pending.pop(0) - base])
+        if not pending:
+            return
+        cut = _last_row(held)
+        base, held = base + cut, held[cut:]
+
+
+def _last_row(rows: bytes) -> int:
+    """Where the last row begins in bytes that begin with a row."""
+    parts, at = rows.split(b'"'), len(rows)
+    for place in range(len(parts) - 1, -1, -1):
+        at -= len(parts[place])
+        if place % 2 == 0 and (newline := parts[place].rfind(b"\n")) >= 0:
+            return at + newline + 1
+        at -= 1
+    return 0
+
+
+def _column(rows: bytes) -> int:
+    row = rows[_last_row(rows) :]
+    return sum(part.count(b",") for part in row.split(b'"')[::2])

@@ -1,0 +1,65 @@
+"""What a scrub would do, table by table and column by column. Reads only: evidence, HEAD of objects, the catalogs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from egress_assets.engine.dump.snapshot import look
+from egress_assets.engine.dump.tasks import Relation
+from egress_assets.engine.errors import (
+    CatalogError,
+    EgressError,
+    HistoryUnavailable,
+    PolicyError,
+    SourceDenied,
+    TableMissing,
+)
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.result import PlanLine
+from egress_assets.engine.scrub.policy import TablePolicy
+from egress_assets.engine.scrub.spec import ScrubSpec
+from egress_assets.engine.stage import Standing, require_date
+
+Sign = Literal["=", "+", "*"]
+
+
+def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
+    """`=` stands, `+` new, `*` made again and why, `!` what would refuse the run; each table's columns follow it.
+
+    Raises CatalogError (no such dataset, no `scrub:`), KeyMissing, SourceUnavailable, StoreUnavailable, StoreDenied.
+    """
+    spec = ScrubSpec.of(platform, dataset, date, None)
+    refused: list[PlanLine] = []
+    try:
+        require_date(spec.calendar, date, extract=spec.model.extract, relabel=False)
+    except (CatalogError, HistoryUnavailable) as error:
+        refused.append(_refusal(spec.unit.title, error))
+    try:
+        relations = look(spec.settings(), spec.tables)
+        policies = spec.policies(relations)
+    except (TableMissing, SourceDenied, PolicyError, CatalogError) as error:
+        return [*refused, _refusal(spec.unit.title, error)]
+    found = spec.standing(spec.wanted(policies))
+    lines = (line for table in spec.tables for line in _lines(policies[table], relations[table], found))
+    return [*refused, *lines]
+
+
+def _lines(policy: TablePolicy, relation: Relation, found: Standing) -> Iterator[PlanLine]:
+    sign, detail = _what(relation, found)
+    yield PlanLine(sign, policy.table, detail)
+    for column in policy.columns:
+        yield PlanLine(sign, f"{policy.table}.{column.info.name}", f"{column.rule}: {column.info.type}")
+
+
+def _what(relation: Relation, found: Standing) -> tuple[Sign, str]:
+    if not found.reasons:
+        return "=", "stands"
+    size = f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes"
+    if found.pointer is None or relation.table not in found.pointer.entries:
+        return "+", size
+    return "*", f"{found.reasons.get(relation.table, 'another table has changed')}; {size}"
+
+
+def _refusal(what: str, error: EgressError) -> PlanLine:
+    return PlanLine("!", what, f"{error.message}. {error.hint}")

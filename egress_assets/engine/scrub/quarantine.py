@@ -1,0 +1,94 @@
+"""Where bytes wait until the gate has passed them: written there, copied from there, removed from there.
+
+Without `quarantine:` in the catalog that place is the unsealed attempt itself, which no reader can see.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+
+from egress_assets.engine.dump.tasks import TableDone
+from egress_assets.engine.errors import ChecksumMismatch, EgressError
+from egress_assets.engine.evidence.reader import verified
+from egress_assets.engine.evidence.records import ObjectRecord
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.stores import Store, Uploaded
+from egress_assets.engine.stores.settings import StoreSettings
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+"""Tables that are promoted at a time; each may hold `Store.upload`'s memory."""
+
+
+def promote(platform: Platform, landing: str, store: str, done: Mapping[str, TableDone]) -> dict[str, TableDone]:
+    """Copy every table from `landing` to the same key in `store`, each sha256 compared, then empty `landing`.
+
+    A server-side copy where one endpoint and one identity hold both buckets, else streamed. Nothing to do when both
+    are one. Memory: `Store.upload`'s x 4. Raises ChecksumMismatch, StoreError's kinds.
+    """
+    if landing == store:
+        return dict(done)
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        promoted = dict(
+            zip(done, threads.map(lambda d: _promote(platform, landing, store, d), done.values()), strict=True)
+        )
+    remove(platform.store(landing), [d.key for d in done.values()])
+    return promoted
+
+
+def _promote(platform: Platform, landing: str, store: str, done: TableDone) -> TableDone:
+    source, target = platform.provider.store(landing), platform.provider.store(store)
+    data = platform.store(store)
+    if _reachable(source, target):
+        full = f"{source.prefix.rstrip('/')}/{done.key}" if source.prefix else done.key
+        copied = data.copy(full, done.key, source_bucket=source.bucket, etag=done.etag)
+        digest = copied.sha256 or _reread(data, done.key)
+    else:
+        copied = _stream(platform.store(landing), data, done)
+        digest = copied.sha256
+    if (copied.bytes, digest) != (done.bytes, done.sha256):
+        raise ChecksumMismatch(
+            f"{done.key} has {copied.bytes} bytes with sha256 {digest} after promotion, "
+            f"{done.bytes} with {done.sha256} were written to {landing}",
+            hint="Run again; when it happens again, look at the store.",
+        )
+    return replace(done, etag=copied.etag)
+
+
+def _reachable(source: StoreSettings, target: StoreSettings) -> bool:
+    """Whether the target's identity can be expected to read the source bucket at the target's endpoint."""
+    place = ("kind", "endpoint", "region", "access_key", "profile", "role_arn")
+    return all(getattr(source, f) == getattr(target, f) for f in place)
+
+
+def _stream(source: Store, target: Store, done: TableDone) -> Uploaded:
+    written = ObjectRecord(done.key, done.bytes, done.sha256)
+    return target.upload(done.key, verified(written, source.get(done.key)), size=done.bytes)
+
+
+def _reread(store: Store, key: str) -> str:
+    """The store computed no sha256 of its copy: read it."""
+    seen = sha256()
+    for chunk in store.get(key):
+        seen.update(chunk)
+    return seen.hexdigest()
+
+
+def discard(platform: Platform, stores: Iterable[str], keys: Iterable[str]) -> None:
+    """Remove bytes that the gate has not passed, now; what a store refuses is left to the sweep, with a warning."""
+    wanted = list(keys)
+    for name in dict.fromkeys(stores):
+        try:
+            remove(platform.store(name), wanted)
+        except EgressError as error:
+            logger.warning("left for the sweep in %s: %d objects: %s", name, len(wanted), error)
+
+
+def remove(store: Store, keys: Iterable[str]) -> None:
+    for key in keys:
+        store.delete(key)

@@ -1,0 +1,213 @@
+"""Make the scrub of one dataset and date true: masked in the source's own SELECT, gated whole, then one swap.
+
+Raw rows never leave the server, in no mode of failure: what is written is masked already, lies where no reader looks
+until the gate has passed all of it, and is removed at once when it does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from egress_assets.engine.dump.cells import cell_locks, copy_cells
+from egress_assets.engine.dump.extract import extract
+from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
+from egress_assets.engine.dump.tasks import TableDone, TableTask
+from egress_assets.engine.errors import EgressError, KeyMissing
+from egress_assets.engine.evidence.records import CheckRecord, Draft, Outcome, Pointer
+from egress_assets.engine.layout import part_key
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.progress import Listener, Tick, silent
+from egress_assets.engine.result import StageResult
+from egress_assets.engine.scrub import gate, quarantine
+from egress_assets.engine.scrub.locate import columns_found
+from egress_assets.engine.scrub.policy import TablePolicy
+from egress_assets.engine.scrub.spec import ScrubSpec, spec_digest
+from egress_assets.engine.stage import Tally, finished, nothing, require_date, retried, table_record
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    platform: Platform,
+    dataset: str,
+    date: str,
+    *,
+    tables: Iterable[str] | None = None,
+    again: bool = False,
+    relabel: bool = False,
+    on: Listener = silent,
+) -> StageResult:
+    """Scrub `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
+
+    `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
+    so. A run that DDL disturbs starts over on a new snapshot, three times in all. Memory: engine/dump/extract.py, and
+    2 MiB a worker for the scan.
+
+    Raises Unclassified and TableMissing before the first row, KeyMissing, GateFailed (the previous data stands, what
+    was written is gone), CatalogError, SourceError's and StoreError's kinds.
+    """
+    tally = Tally()
+    spec = ScrubSpec.of(platform, dataset, date, tables)
+    facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
+    if not again:
+        found = spec.standing(spec.wanted(spec.policies(look(spec.settings(), spec.tables))))
+        tally.spent("compare", tally.began)
+        if not found.reasons:
+            return nothing(spec.unit, date, found, tally=tally)
+        logger.info("scrubbing %s of %s: %s", dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+    _sweep_landing(spec)
+    outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
+    return finished(platform.evidence, outcome, spec.tables, tally=tally, facts=told)
+
+
+def _sweep_landing(spec: ScrubSpec) -> None:
+    """What dead runs left in quarantine; the stage's own store is swept by `materialise`."""
+    if spec.landing == spec.store:
+        return
+    try:
+        spec.platform.evidence.sweep(spec.unit, spec.date, spec.platform.store(spec.landing))
+    except EgressError as error:
+        logger.warning("left unswept %s in %s: %s", spec.title, spec.landing, error)
+
+
+def _materialise(
+    spec: ScrubSpec, facts: Mapping[str, Any], tally: Tally, on: Listener
+) -> tuple[Outcome, Mapping[str, Any]]:
+    drafts: list[Draft] = []
+
+    def work(base: Pointer | None, attempt: str) -> Draft:
+        _require_one_key(spec, base)
+        drafts.append(_Attempt(spec, attempt, facts, tally, on).draft())
+        return drafts[-1]
+
+    outcome = spec.platform.evidence.materialise(
+        spec.unit,
+        spec.date,
+        work,
+        data=spec.platform.store(spec.store),
+        tables=None if spec.is_whole else frozenset(spec.tables),
+    )
+    return outcome, {"as_of": drafts[-1].as_of, "snapshot": drafts[-1].snapshot, **drafts[-1].facts}
+
+
+def _require_one_key(spec: ScrubSpec, base: Pointer | None) -> None:
+    """A subset beside tables of another key or epoch: their pseudonyms would not join, and nobody would see it."""
+    kept = frozenset(base.entries) - frozenset(spec.tables) if base and not spec.is_whole else frozenset()
+    if base is None or not kept:
+        return
+    epochs = {m.draft.facts.get("epoch") for m, _ in spec.platform.evidence.tables(base, kept).values()}
+    was, now = (
+        f"key {base.key_id} epoch {', '.join(map(str, epochs))}",
+        f"key {spec.keys.key_id} epoch {spec.keys.epoch}",
+    )
+    if base.key_id != spec.keys.key_id or epochs != {spec.keys.epoch}:
+        raise KeyMissing(
+            f"{spec.title} was scrubbed with {was}, {', '.join(spec.tables)} would be with {now}",
+            hint="Scrub all tables of the date in one run; only then do their pseudonyms join.",
+        )
+
+
+class _Attempt:
+    """One try: read, check, promote. Whatever goes wrong, the bytes that it wrote are removed."""
+
+    def __init__(self, spec: ScrubSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, on: Listener) -> None:
+        self._spec, self._facts, self._tally, self._on = spec, facts, tally, on
+        suffix = spec.scrub.format
+        self._keys = {t: part_key(spec.unit, spec.date, attempt, table=t, part=0, suffix=suffix) for t in spec.tables}
+
+    def draft(self) -> Draft:
+        try:
+            return self._draft()
+        except Exception:
+            quarantine.discard(self._spec.platform, (self._spec.landing, self._spec.store), self._keys.values())
+            raise
+
+    def _draft(self) -> Draft:
+        spec, at = self._spec, time.monotonic()
+        self._on(Tick("lock", spec.dataset, unit="tables", total=len(spec.tables)))
+        name = f"egress {spec.title}"
+        with open_snapshot(spec.settings(), spec.tables, application_name=name) as leader:
+            at = self._tally.spent("lock", at)
+            policies = spec.policies(leader.relations)
+            done = self._read(leader, policies)
+            at = self._tally.spent("scrub", at)
+            checks = self._checked(leader, policies, done)
+            at = self._tally.spent("gate", at)
+        done = quarantine.promote(spec.platform, spec.landing, spec.store, done)
+        self._tally.spent("promote", at)
+        return self._told(leader, policies, done, checks)
+
+    def _read(self, leader: Leader, policies: Mapping[str, TablePolicy]) -> dict[str, TableDone]:
+        spec, settings = self._spec, self._spec.settings()
+        tasks = [self._task(leader, policy) for policy in policies.values()]
+        store = spec.platform.provider.store(spec.landing)
+        done = extract(leader, tasks, store, settings=settings, workers=settings.workers, on=self._on, phase="scrub")
+        self._tally.sent_bytes += sum(table.bytes for table in done.values())
+        return done
+
+    def _task(self, leader: Leader, policy: TablePolicy) -> TableTask:
+        relation = leader.relations[policy.table]
+        cells = copy_cells(relation, policy.select, self._spec.rows(relation), leader.connection)
+        return TableTask(
+            table=policy.table,
+            cells=cells,
+            key=self._keys[policy.table],
+            format=self._spec.scrub.format,
+            session=self._spec.keys.session(policy.domains),
+            detectors=self._spec.detectors,
+            lock=cell_locks(relation, cells),
+            expected_bytes=relation.heap_bytes,
+        )
+
+    def _checked(
+        self, leader: Leader, policies: Mapping[str, TablePolicy], done: Mapping[str, TableDone]
+    ) -> dict[str, tuple[CheckRecord, ...]]:
+        """Raises GateFailed, SourceChanged."""
+        spec = self._spec
+        self._on(Tick("gate", spec.dataset, unit="tables", total=len(done)))
+        counted = gate.count_rows(leader, {t: spec.rows(leader.relations[t]) for t in spec.tables})
+        gate.refuse_attached(leader, done, counted)
+        checks = gate.examine(policies, leader.relations, done, counted, spec.detectors)
+        if failed := gate.failures(checks):
+            columns = {table: self._located(done[table], policies[table]) for table in failed}
+            raise gate.gate_failed(spec.title, failed, columns)
+        self._on(Tick("gate", spec.dataset, len(done), len(done), unit="tables", finished=True))
+        return checks
+
+    def _located(self, done: TableDone, policy: TablePolicy) -> Mapping[str, tuple[str, ...]]:
+        """Best effort: the gate fails with or without the names of the columns."""
+        if not done.findings:
+            return {}
+        try:
+            store = self._spec.platform.store(self._spec.landing)
+            return columns_found(store, done, self._spec.scrub.format, [c.info.name for c in policy.columns])
+        except EgressError as error:
+            logger.warning("columns of the findings in %s are not known: %s", done.table, error)
+            return {}
+
+    def _told(
+        self,
+        leader: Leader,
+        policies: Mapping[str, TablePolicy],
+        done: Mapping[str, TableDone],
+        checks: Mapping[str, tuple[CheckRecord, ...]],
+    ) -> Draft:
+        spec, wanted = self._spec, self._spec.wanted(policies)
+        keys = spec.keys
+        facts = {"server_version": leader.server_version, "milliseconds": self._tally.milliseconds()}
+        return Draft(
+            tables={t: replace(table_record(done[t], wanted[t]), checks=checks[t]) for t in spec.tables},
+            position=leader.position,
+            snapshot=leader.snapshot_id,
+            as_of=leader.as_of,
+            store=spec.store,
+            spec_digest=spec_digest(wanted),
+            key_id=keys.key_id,
+            audience=keys.audience,
+            basis={"basis": "scrubbed", "unit": str(spec.unit), "audience": keys.audience},
+            facts={"epoch": keys.epoch, **facts, **self._facts},
+        )

@@ -1,0 +1,111 @@
+"""One dataset's scrub of one date: what the catalog wants of it, before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from egress_assets.engine.catalog.models import DatasetModel, ScrubModel
+from egress_assets.engine.dump.cells import window_clause
+from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.dump.tasks import Relation
+from egress_assets.engine.errors import CatalogError
+from egress_assets.engine.evidence.records import digest
+from egress_assets.engine.layout import Unit, scrub_unit
+from egress_assets.engine.partition import Calendar
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.scrub.keys import AudienceKeys, MasterKey
+from egress_assets.engine.scrub.policy import TablePolicy, compile_policy, detectors_of
+from egress_assets.engine.stage import Standing, Wanted, chosen_tables, standing
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubSpec:
+    """`tables` are those of the run, in the catalog's order."""
+
+    platform: Platform
+    dataset: str
+    date: str
+    tables: tuple[str, ...]
+    model: DatasetModel
+    scrub: ScrubModel
+    calendar: Calendar
+    keys: AudienceKeys = field(repr=False)
+
+    @staticmethod
+    def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> ScrubSpec:
+        """Raises CatalogError (no such dataset or table, no `scrub:`), KeyMissing."""
+        if dataset not in platform.catalog.datasets:
+            hint = f"The catalog has {', '.join(sorted(platform.catalog.datasets))}."
+            raise CatalogError(f"dataset {dataset} is not in the catalog", hint=hint)
+        model = platform.catalog.dataset(dataset)
+        if model.scrub is None or model.source is None:
+            raise CatalogError(
+                f"dataset {dataset} is not scrubbed", hint="Add `scrub: {key: ...}` to its catalog file."
+            )
+        chosen = chosen_tables(model.tables, tables, dataset)
+        master = MasterKey.parse(platform.provider.secret(model.scrub.key))
+        keys = master.audience(model.scrub.audience, model.scrub.epoch)
+        return ScrubSpec(platform, dataset, date, chosen, model, model.scrub, platform.catalog.calendar(dataset), keys)
+
+    @property
+    def unit(self) -> Unit:
+        return scrub_unit(self.dataset, self.scrub.audience)
+
+    @property
+    def title(self) -> str:
+        return f"{self.unit.title} {self.date}"
+
+    @property
+    def store(self) -> str:
+        return self.scrub.store or self.model.store
+
+    @property
+    def landing(self) -> str:
+        """The store that bytes are written to before the gate has passed them."""
+        return self.scrub.quarantine or self.store
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the run covers all tables of the dataset."""
+        return len(self.tables) == len(self.model.tables)
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        return detectors_of(self.scrub)
+
+    def settings(self) -> SourceSettings:
+        return self.platform.provider.source(self.model.source or "")
+
+    def policies(self, relations: Mapping[str, Relation]) -> dict[str, TablePolicy]:
+        """Raises Unclassified, TableMissing, CatalogError; see `compile_policy`."""
+        return compile_policy(self.model, {table: relations[table] for table in self.tables}, self.keys)
+
+    def wanted(self, policies: Mapping[str, TablePolicy]) -> dict[str, Wanted]:
+        """What each table's entry has to stand for."""
+        return {
+            table: Wanted(policy.digest, tuple(c.record for c in policy.columns), self.scrub.format)
+            for table, policy in policies.items()
+        }
+
+    def rows(self, relation: Relation) -> sql.Composable | None:
+        """Which rows belong to the date; None = all that there are."""
+        window = self.model.tables[relation.table].window
+        return window_clause(relation, window, self.date, self.calendar) if window else None
+
+    def standing(self, wanted: Mapping[str, Wanted]) -> Standing:
+        return standing(
+            self.platform.evidence,
+            self.unit,
+            self.date,
+            data=self.platform.store(self.store),
+            wanted=wanted,
+            dataset=frozenset(self.model.tables),
+            key_id=self.keys.key_id,
+        )
+
+
+def spec_digest(wanted: Mapping[str, Wanted]) -> str:
+    return digest({table: [w.policy_digest, w.format] for table, w in wanted.items()})
