@@ -39,9 +39,8 @@ def build(catalog: Catalog, *, engine: stages.Engine = stages.engine) -> dg.Defi
     """All definitions of a catalog, resolved, so that a mistake shows here and not at the first tick."""
     with accepted():
         graph = ops(catalog)
-        chains = list(schedules.chains(catalog, graph))
-        jobs = {chain.name: schedules.job(chain) for chain in chains}
-        daily = [schedules.schedule(catalog, chain, jobs[chain.name]) for chain in chains]
+        jobs = schedules.jobs(catalog, graph)
+        daily = [schedules.schedule(catalog, dataset, job) for dataset, job in jobs.items()]
         observed = [sources.asset(catalog, name) for name in catalog.datasets]
         built = dg.Definitions(
             assets=[FACTORIES[s.unit.stage](s, engine) for s in graph] + [asset for asset in observed if asset],

@@ -24,7 +24,6 @@ def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) 
         catalog=catalog,
         dataset=dataset,
         unit=delivery_unit(recipient, pipeline),
-        calendar=parent.calendar,
         endpoints=frozenset({f"recipient_{recipient}", *(f"store_{store}" for store in stores)}),
         kinds=frozenset({catalog.endpoints.recipients[recipient].transfer_type, "delivery"}),
         declared=f"{dataset}.deliveries.{name}",

@@ -22,7 +22,6 @@ def stage(catalog: Catalog, dataset: str) -> Stage | None:
         catalog=catalog,
         dataset=dataset,
         unit=dump_unit(dataset),
-        calendar=catalog.calendar(dataset),
         endpoints=frozenset({f"source_{model.source}", f"store_{store}", f"store_{catalog.endpoints.evidence.store}"}),
         kinds=frozenset({"postgres", "csv"}),
         declared=f"{dataset}.tables",

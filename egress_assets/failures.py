@@ -4,6 +4,8 @@ Dagster has three retry mechanisms. `allow_retries` binds the op's retry policy 
 the run. Both say the same here: whether a retry can help is decided where the error was raised.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from egress_assets.engine.errors import CatalogError, EgressError
@@ -14,7 +16,7 @@ NO_RUN_RETRY = {"dagster/retry_on_asset_or_op_failure": "false"}
 def failure(error: EgressError) -> dg.Failure:
     """A dg.Failure whose title in the UI is the error's own name, with code and way out as metadata."""
     kind = type(type(error).__name__, (dg.Failure,), {"__module__": "builtins"})  # builtins: shown without a module
-    metadata: dict[str, object] = {"code": error.code, "retryable": error.retryable}
+    metadata: dict[str, Any] = {"code": error.code, "retryable": error.retryable}
     if error.hint:
         metadata["hint"] = error.hint
     if isinstance(error, CatalogError) and error.problems:
@@ -25,4 +27,4 @@ def failure(error: EgressError) -> dg.Failure:
 def stop_run_retries(context: dg.AssetExecutionContext, error: EgressError) -> None:
     """A permanent error fails the same way again: run retries are switched off for this run."""
     if not error.retryable:
-        context.instance.add_run_tags(context.run_id, NO_RUN_RETRY)
+        context.instance.add_run_tags(context.run.run_id, NO_RUN_RETRY)

@@ -7,7 +7,6 @@ import dagster as dg
 from egress_assets import automation
 from egress_assets.engine.catalog.models import Catalog, MirrorFrom, MirrorModel
 from egress_assets.engine.layout import mirror_unit
-from egress_assets.engine.partition import Calendar
 from egress_assets.running import Event, perform
 from egress_assets.specs import specs
 from egress_assets.stages import Engine, Stage
@@ -23,7 +22,6 @@ def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) 
         catalog=catalog,
         dataset=dataset,
         unit=mirror_unit(name),
-        calendar=_calendar(catalog, dataset, mirror),
         endpoints=frozenset(f"store_{store}" for store in stores),
         kinds=frozenset({catalog.endpoints.stores[mirror.to].kind, "mirror"}),
         declared=f"{dataset}.mirrors.{name}",
@@ -39,12 +37,6 @@ def _parent(mirror: MirrorModel, upstream: Sequence[Stage]) -> Stage | None:
         return None
     stages = {stage.unit.stage: stage for stage in upstream}
     return stages[mirror.from_] if mirror.from_ else stages.get("scrub") or stages["dump"]
-
-
-def _calendar(catalog: Catalog, dataset: str, mirror: MirrorModel) -> Calendar:
-    """A foreign bucket is copied as it is now: dated by the day of the run, whatever the dataset's label."""
-    own = catalog.calendar(dataset)
-    return Calendar(own.zone, own.start, "run_day", own.grace) if isinstance(mirror.from_, MirrorFrom) else own
 
 
 def assets(mirror: Stage, engine: Engine) -> dg.AssetsDefinition:

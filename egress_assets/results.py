@@ -1,6 +1,7 @@
 """What a stage found, as Dagster metadata: plotted over dates, shown in the catalog, pointing at the evidence."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -25,9 +26,9 @@ def by_table(tables: Iterable[str], result: StageResult) -> Mapping[str, TableRe
     return {table: answers[table] for table in tables}
 
 
-def metadata(stage: Stage, table: str, result: StageResult, found: TableResult) -> dict[str, object]:
+def metadata(stage: Stage, table: str, result: StageResult, found: TableResult) -> dict[str, Any]:
     """Equal keys at every stage, so that plots compare like with like. Bytes as stored; seconds of the whole op."""
-    told: dict[str, object] = {
+    told: dict[str, Any] = {
         "how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how,
         "attempt": found.attempt,
         "generation": result.generation,
@@ -59,7 +60,7 @@ def _uri(stage: Stage, table: str, result: StageResult, found: TableResult) -> s
     return f"s3://{stage.store}/{below}"
 
 
-def _columns(stage: Stage, table: str, columns: tuple[Column, ...]) -> dict[str, object]:
+def _columns(stage: Stage, table: str, columns: tuple[Column, ...]) -> dict[str, Any]:
     schema = dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -71,7 +72,7 @@ def _columns(stage: Stage, table: str, columns: tuple[Column, ...]) -> dict[str,
             for column in columns
         ]
     )
-    told: dict[str, object] = {"dagster/column_schema": schema}
+    told: dict[str, Any] = {"dagster/column_schema": schema}
     if stage.gated:
         told["dagster/column_lineage"] = _lineage(stage, table, columns)
     return told

@@ -11,7 +11,7 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from egress_assets.automation import WHOLE
-from egress_assets.schedules import dataset_of, work_tag
+from egress_assets.schedules import work_tag
 from egress_assets.stages import STAGE
 
 
@@ -30,7 +30,7 @@ class TaggingRunCoordinator(QueuedRunCoordinator):
 def tags_of(run: DagsterRun, context: SubmitRunContext) -> dict[str, str]:
     """What the queue and the automation conditions want to know of a run."""
     whole = not run.asset_selection and not run.job_name.startswith("__")
-    datasets = {dataset_of(run.job_name)} if whole else _datasets(run, context)
+    datasets = {run.job_name} if whole else _datasets(run, context)
     date = run.tags.get(PARTITION_NAME_TAG)
     work = work_tag(datasets.pop(), date) if date and len(datasets) == 1 else {}
     return {**work, **({WHOLE: "yes"} if whole else {})}

@@ -41,13 +41,13 @@ def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Wor
     """
     selected = _selected(context, stage)
     try:
-        result = call(_work(context, stage, selected))
+        events = list(_told(context, stage, selected, call(_work(context, stage, selected))))
     except EgressError as error:
         failures.stop_run_retries(context, error)
         if isinstance(error, GateFailed):
             yield from _refused(context, stage, selected, error)
         raise failures.failure(error) from error
-    yield from _told(context, stage, selected, result)
+    yield from events
 
 
 def platform(resources: object, catalog: Catalog) -> Platform:

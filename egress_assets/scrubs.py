@@ -28,7 +28,6 @@ def stage(catalog: Catalog, dataset: str) -> Stage | None:
         catalog=catalog,
         dataset=dataset,
         unit=scrub_unit(dataset, model.scrub.audience),
-        calendar=catalog.calendar(dataset),
         endpoints=frozenset({f"source_{model.source}", f"key_{dataset}", *(f"store_{name}" for name in stores)}),
         kinds=frozenset({"postgres", "csv", "scrub"}),
         declared=f"{dataset}.tables",

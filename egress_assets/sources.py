@@ -1,7 +1,7 @@
 """Databases as observable source assets: where the log stands, and whether the tables' columns have changed."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -48,13 +48,13 @@ def asset(catalog: Catalog, dataset: str) -> dg.AssetsDefinition | None:
     return observe
 
 
-def look(settings: "SourceSettings", tables: tuple[str, ...]) -> tuple[str, dict[str, object]]:
+def look(settings: "SourceSettings", tables: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
     """(schema digest, metadata) of the tables in one snapshot. Reads no row. Raises as `open_snapshot` does."""
     from egress_assets.engine.dump.snapshot import open_snapshot
 
     with open_snapshot(settings, tables, application_name="egress observe") as leader:
         columns = {t: [(c.name, c.type, c.nullable) for c in r.columns] for t, r in leader.relations.items()}
-        metadata: dict[str, object] = {
+        metadata: dict[str, Any] = {
             "lsn": f"{leader.position.at >> 32:X}/{leader.position.at & 0xFFFFFFFF:X}",
             "as_of": leader.as_of,
             "server_version": leader.server_version,

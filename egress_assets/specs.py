@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel
@@ -43,7 +44,7 @@ def owners(catalog: Catalog, dataset: str) -> list[str]:
     return [owner] if owner else []
 
 
-def code_reference(catalog: Catalog, dataset: str, declared: str) -> dict[str, object]:
+def code_reference(catalog: Catalog, dataset: str, declared: str) -> dict[str, Any]:
     """A link to the line of YAML that declares an asset, where the loader knows it."""
     line, file = catalog.lines.get(declared), catalog.files.get(dataset)
     if line is None or file is None:
@@ -52,10 +53,10 @@ def code_reference(catalog: Catalog, dataset: str, declared: str) -> dict[str, o
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
-def _metadata(stage: Stage, table: str) -> dict[str, object]:
+def _metadata(stage: Stage, table: str) -> dict[str, Any]:
     """The names as people write them: keys are escaped."""
     declared = f"{stage.declared}.{table}" if table else stage.declared
-    names: dict[str, object] = {"unit": stage.unit.title}
+    names: dict[str, Any] = {"unit": stage.unit.title}
     if table:
         names["dagster/table_name"] = table
     return names | code_reference(stage.catalog, stage.dataset, declared)

@@ -32,7 +32,6 @@ class Stage:
     catalog: Catalog
     dataset: str
     unit: Unit
-    calendar: Calendar
     endpoints: frozenset[str]  # keys of the resources that it opens
     kinds: frozenset[str]
     declared: str  # key in Catalog.lines of the line that declares it
@@ -55,6 +54,10 @@ class Stage:
     def keys(self) -> Mapping[str, dg.AssetKey]:
         """Asset keys by table."""
         return {table: self.key(table) for table in self.tables or ("",)}
+
+    @property
+    def calendar(self) -> Calendar:
+        return self.catalog.calendar(self.dataset)
 
     @property
     def partitions(self) -> dg.DailyPartitionsDefinition:

@@ -42,6 +42,6 @@ def with_fields(base: type[Endpoint], model: type[BaseModel], name: str, **more:
     fields: dict[str, Any] = {key: (str, default) for key, default in more.items()}
     for key, info in model.model_fields.items():
         default = ... if info.is_required() else info.get_default(call_default_factory=True)
-        secret = None if info.repr else {"dagster__is_secret": True}  # the UI then hides a literal value too
+        secret: Any = None if info.repr else {"dagster__is_secret": True}  # the UI then hides a literal value too
         fields[key] = (info.annotation, Field(default=default, repr=info.repr, json_schema_extra=secret))
     return create_model(name, __base__=base, __module__=base.__module__, __doc__=base.__doc__, **fields)

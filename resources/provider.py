@@ -5,7 +5,8 @@ from typing import Any
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.dump.source import SourceSettings
-from egress_assets.engine.errors import CatalogError
+from egress_assets.engine.errors import CatalogError, ReleaseRefused
+from egress_assets.engine.platform import environment
 from egress_assets.engine.stores.settings import StoreSettings
 
 
@@ -23,6 +24,10 @@ class ResourceProvider:
         return self._resource(f"store_{name}").settings()
 
     def recipient(self, name: str) -> Mapping[str, Any]:
+        """Raises ReleaseRefused for a recipient of `env: prod` elsewhere; the sandbox has replaced it."""
+        if self._catalog.endpoints.recipients[name].env == "prod" and environment() == "dev":
+            hint = "Give it a test address and `env: any` in endpoints.dev.yaml."
+            raise ReleaseRefused(f"recipient {name} is for prod, this is dev", hint=hint)
         return self._resource(f"recipient_{name}").settings()
 
     def secret(self, value: Any) -> str:

@@ -1,7 +1,7 @@
 """An endpoint of the sandbox in the place of one of the catalog, under its name."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from egress_assets.engine.catalog.models import Catalog
 
@@ -11,7 +11,7 @@ class SandboxEndpoint:
     """Starts the sandbox when it is first asked for settings, in whichever process runs the op."""
 
     catalog: Catalog
-    kind: Literal["source", "store", "recipient", "key"]
+    kind: str  # source, store, recipient or key
     name: str
 
     def settings(self) -> Any:
