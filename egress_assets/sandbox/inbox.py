@@ -158,7 +158,7 @@ class Inbox:
         for stale in self._receipts.glob(f"{_digest(offer.filename)}-*"):
             if stale != sidecar:
                 stale.unlink(missing_ok=True)
-        logger.info("stored %r: %d bytes, sha256 %s", receipt.filename, receipt.bytes, receipt.sha256)
+        logger.info("stored %r: %d bytes, identity=%s", receipt.filename, receipt.bytes, receipt.identity or "-")
         return receipt
 
     def find(self, filename: str) -> Receipt | None:
