@@ -1,4 +1,4 @@
-"""Peak memory of the command while a table of MB megabytes goes through every stage: `python benchmarks/memory.py [MB]`.
+"""Peak memory of the command while a table of MB megabytes passes every stage: `python benchmarks/memory.py [MB]`.
 
 Starts a sandbox of its own, makes a table of that size (as CSV), dumps, scrubs, mirrors and delivers it with the real
 command and prints each process's peak RSS. Exits 1 above 200 MB for the command itself; workers are listed apart.
