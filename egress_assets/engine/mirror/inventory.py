@@ -1,0 +1,101 @@
+"""Which objects a bucket mirror stands for: sorted shards in the evidence store, referenced by the mirror's manifest.
+
+A foreign bucket may hold millions of objects, a manifest must not. A shard ends at a key whose digest says so, not at
+a count, so one more object changes one shard; shards are named by their content, so unchanged ones are neither
+written again nor stored twice. A line is `{key, bytes, etag, sha256, source_key, source_etag}`; sha256 is empty for an
+object that was there, equal, before the mirror's first run and was never read.
+
+Memory: one shard, at most 16,384 lines of some 250 bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from zlib import crc32
+
+import zstandard
+
+from egress_assets.engine.errors import ChecksumMismatch
+from egress_assets.engine.evidence.records import ObjectRecord, TableRecord, canonical
+from egress_assets.engine.layout import Unit, inventory_key
+from egress_assets.engine.release import INVENTORY
+from egress_assets.engine.stores import Store
+
+logger = logging.getLogger(__name__)
+
+CUT = 4096  # lines a shard on average: about 100 kB stored, 100 shards for 400,000 objects
+_LONGEST = 4 * CUT
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One object at the destination, and the version of the source that it is."""
+
+    key: str
+    bytes: int
+    etag: str
+    sha256: str
+    source_key: str
+    source_etag: str
+
+
+class Writer:
+    """Takes objects in key order; `finish` says what the manifest refers to."""
+
+    def __init__(self, store: Store, unit: Unit) -> None:
+        self._store = store
+        self._unit = unit
+        self._lines: list[bytes] = []
+        self._shards: list[ObjectRecord] = []
+        self._content = sha256()
+        self.objects = 0
+        self.bytes = 0
+
+    def add(self, copied: Copied) -> None:
+        self._lines.append(canonical(asdict(copied)))
+        self._content.update(canonical([copied.key, copied.bytes, copied.source_etag]))
+        self.objects += 1
+        self.bytes += copied.bytes
+        if crc32(copied.key.encode("utf-8", "surrogatepass")) % CUT == 0 or len(self._lines) >= _LONGEST:
+            self._flush()
+
+    def finish(self) -> TableRecord:
+        """All shards as a record; its content_digest is over keys, lengths and source versions, not over shards."""
+        self._flush()
+        return TableRecord(tuple(self._shards), self._content.hexdigest(), format=INVENTORY, rows=self.objects)
+
+    def _flush(self) -> None:
+        if not self._lines:
+            return
+        raw = b"\n".join(self._lines) + b"\n"
+        body = zstandard.ZstdCompressor(level=3).compress(raw)
+        digest = sha256(body).hexdigest()
+        key = inventory_key(self._unit, digest)
+        there = self._store.head(key)
+        etag = there.etag if there else self._store.put(key, body).etag
+        self._shards.append(ObjectRecord(key, len(body), digest, len(self._lines), etag, raw_bytes=len(raw)))
+        self._lines = []
+
+
+def read(store: Store, record: TableRecord | None) -> Iterator[Copied]:
+    """All objects in key order. A shard that is gone or damaged is passed over: what it said is found out anew."""
+    for shard in record.objects if record else ():
+        try:
+            yield from read_shard(store, shard)
+        except ChecksumMismatch as error:
+            logger.warning("inventory passed over: %s", error)
+
+
+def read_shard(store: Store, shard: ObjectRecord) -> list[Copied]:
+    """One shard, verified. Raises ChecksumMismatch, also when it is gone."""
+    found = store.read(shard.key)
+    if found is None or sha256(found[0]).hexdigest() != shard.sha256:
+        raise ChecksumMismatch(
+            f"inventory shard {shard.key} is {'changed' if found else 'gone'}", hint="Run the mirror again: it heals."
+        )
+    raw = zstandard.ZstdDecompressor().decompress(found[0], max_output_size=shard.raw_bytes or 0)
+    return [Copied(**json.loads(line)) for line in raw.splitlines()]
