@@ -145,8 +145,8 @@ def decide(policy: str) -> How | None:
 
 
 def surely_absent(doubt: bool, tries: int) -> bool:
-    """Whether a definite no means that nothing was delivered: not when an earlier request has no answer yet."""
-    return not doubt and tries == 1
+    """Whether nothing was delivered after `tries` requests, the last of them refused: no earlier one is unanswered."""
+    return not doubt and tries <= 1
 
 
 def deliver(d: Delivery) -> Verb[Delivered]:
@@ -217,20 +217,19 @@ def clear_doubt(turn: Turn) -> Verb[How | None]:
 def send(turn: Turn) -> Verb[Sent | Delivered]:
     """Verify, renew, look for holds, send. Sent: the recipient has it. Delivered: how it ended without that."""
     if not (yield from bytes_are_right(turn.d)):
-        yield from release(turn)
+        yield from release(turn, 0)
         return Delivered("corrupt", turn.identity)
     now: int = yield Now()
     renewed = yield from renew(turn)
     if renewed is None:
         return Delivered("busy", turn.identity)
     if (yield from on_hold(turn.d)):
-        yield from release(renewed)
+        yield from release(renewed, 0)
         return Delivered("held", turn.identity)
     sent, tries = yield from request(turn, deadline(now, turn.claim.ttl))
     if sent.answer == "ok":
         return sent
-    if sent.answer == "refused" and surely_absent(turn.doubt, tries):
-        yield from release(renewed)
+    if sent.answer == "refused" and (yield from release(renewed, tries)):
         return Delivered("refused", turn.identity, facts=sent.facts)
     return Delivered("unknown", turn.identity, facts=sent.facts)
 
@@ -256,10 +255,12 @@ def renew(turn: Turn) -> Verb[Turn | None]:
     return replace(turn, claim=mine) if (yield from rewrite(turn, mine)) else None
 
 
-def release(turn: Turn) -> Verb[None]:
-    """Give the slot back when surely nothing was delivered by it; doubt from before stays doubt."""
-    if not turn.doubt:
-        yield from rewrite(turn, replace(turn.claim, released=True, nonce=nonce()))
+def release(turn: Turn, tries: int) -> Verb[bool]:
+    """Give the slot back if surely nothing was delivered by it, and say whether; doubt stays doubt."""
+    if not surely_absent(turn.doubt, tries):
+        return False
+    yield from rewrite(turn, replace(turn.claim, released=True, nonce=nonce()))
+    return True
 
 
 def rewrite(turn: Turn, mine: Claim) -> Verb[bool]:
