@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from egress_assets.engine.catalog.loader import environment as environment  # the word is checked where it is read
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.evidence.driver import Evidence
-from egress_assets.engine.stores import Store, open_store
+from egress_assets.engine.stores import ManagedStore, open_store
 from egress_assets.engine.stores.settings import StoreSettings
 
 
@@ -44,9 +44,9 @@ class Platform:
     provider: Provider
     env: str = "sandbox"
     root: Path = field(default_factory=Path.cwd)  # scratch files live under it
-    _stores: dict[str, Store] = field(default_factory=dict)
+    _stores: dict[str, ManagedStore] = field(default_factory=dict)
 
-    def store(self, name: str) -> Store:
+    def store(self, name: str) -> ManagedStore:
         if name not in self._stores:
             self._stores[name] = open_store(self.provider.store(name))
         return self._stores[name]

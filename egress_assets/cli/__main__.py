@@ -1,0 +1,5 @@
+"""`python -m egress_assets.cli`"""
+
+from egress_assets.cli import main
+
+main()

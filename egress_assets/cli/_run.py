@@ -1,0 +1,74 @@
+"""Run one stage for one date, tell it, and note how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from egress_assets.cli._options import date_of
+from egress_assets.cli._output import Shown, emit, number, size
+from egress_assets.cli._progress import progress
+from egress_assets.cli._state import State
+
+if TYPE_CHECKING:
+    from egress_assets.engine.layout import Unit
+    from egress_assets.engine.platform import Platform
+    from egress_assets.engine.progress import Listener
+    from egress_assets.engine.result import StageResult
+
+    Call = Callable[[Platform, str, Listener], StageResult]
+
+_COLUMNS = ("table", "how", "rows", "bytes", "objects")
+
+
+def run_stage(state: State, unit: Callable[[Platform], Unit], date: str | None, call: Call) -> None:
+    """Run `call(platform, date, listener)` of a unit.
+
+    Its failure is kept for `egress status` and raised; its success clears an earlier one.
+    """
+    from egress_assets.engine.catalog.units import dataset_of
+    from egress_assets.engine.errors import EgressError
+    from egress_assets.engine.evidence.failures import clear_failure, record_failure
+
+    platform = state.platform()
+    found = unit(platform)
+    day = date_of(platform.catalog, dataset_of(platform.catalog, found), date)
+    try:
+        with progress() as listener:
+            result = call(platform, day, listener)
+    except EgressError as error:
+        record_failure(platform.evidence, found, day, error)
+        raise
+    clear_failure(platform.evidence, found, day)
+    _tell(state, result)
+
+
+def _tell(state: State, result: StageResult) -> None:
+    rate = f", {size(int(result.sent_bytes / result.seconds))}/s" if result.sent_bytes and result.seconds > 0 else ""
+    line = (
+        f"{result.unit.title} {result.date}: {result.how}, generation {result.generation}, "
+        f"{size(result.sent_bytes)} sent in {result.seconds:.1f} s{rate}"
+    )
+    rows = [
+        (name, "moved" if t.moved else "kept", number(t.rows), size(t.bytes), number(t.objects))
+        for name, t in result.tables.items()
+    ]
+    emit(state, document(result), line, Shown(_COLUMNS, rows, numbers=frozenset({"rows", "bytes", "objects"})))
+
+
+def document(result: StageResult) -> dict[str, Any]:
+    """A result as JSON."""
+    return {
+        "unit": result.unit.title, "date": result.date, "how": result.how, "generation": result.generation,
+        "seconds": round(result.seconds, 3), "sent_bytes": result.sent_bytes,
+        "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
+        "facts": dict(result.facts),
+        "tables": {
+            name: {
+                "attempt": t.attempt, "manifest": t.manifest, "content_digest": t.content_digest, "moved": t.moved,
+                "rows": t.rows, "bytes": t.bytes, "raw_bytes": t.raw_bytes, "objects": t.objects,
+                "checks": [check.to_json() for check in t.checks],
+            }
+            for name, t in result.tables.items()
+        },
+    }  # fmt: skip

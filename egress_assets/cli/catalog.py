@@ -1,0 +1,23 @@
+"""`egress catalog`"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.group("catalog")
+def command() -> None:
+    """Describe the catalog's format."""
+
+
+@command.command("schema")
+def schema() -> None:
+    """Print the catalog's JSON Schema, for editors.
+
+    In a catalog file: # yaml-language-server: $schema=<where it was saved>
+    """
+    from egress_assets.engine.catalog.schema import catalog_schema
+
+    click.echo(json.dumps(catalog_schema(), indent=1, ensure_ascii=False))
