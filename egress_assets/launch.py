@@ -39,10 +39,9 @@ def run(dataset: str, date: str, instance: dg.DagsterInstance) -> bool:
     job = defs().resolve_job_def(dataset) if callable(defs) else defs.resolve_job_def(dataset)
     result = job.execute_in_process(partition_key=date, instance=instance, raise_on_error=False)
     for event in result.get_asset_materialization_events():
-        found = event.asset_materialization
-        if found:
-            facts = {name: value.value for name, value in found.metadata.items() if _plain(value.value)}
-            tell("asset", key="/".join(found.asset_key.path), facts=facts)
+        found = event.step_materialization_data.materialization
+        facts = {name: value.value for name, value in found.metadata.items() if _plain(value.value)}
+        tell("asset", key="/".join(found.asset_key.path), facts=facts)
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -85,7 +86,10 @@ def _chain(console: Console, date: str) -> Seen:
     seen = Seen()
     command = [sys.executable, "-m", "egress_assets.launch", date, *DATASETS]
     root = Path(__file__).resolve().parent.parent.parent
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         for event in _events(process):
             match event["event"]:
                 case "log":
@@ -96,8 +100,9 @@ def _chain(console: Console, date: str) -> Seen:
                     seen.failed.append(f"{event['step']}: {event['text']}")
                 case "end" if event["success"]:
                     seen.ended[event["dataset"]] = event["seconds"]
-    if process.returncode and not seen.failed:
-        seen.failed.append(f"the Dagster process ended with code {process.returncode}")
+        if process.wait() and not seen.failed:
+            errors.seek(0)
+            seen.failed.append(f"Dagster's process ended with code {process.returncode}: {errors.read()[-2000:]}")
     return seen
 
 
@@ -118,13 +123,17 @@ def _show(console: Console, platform: Platform, sandbox: Sandbox, date: str) -> 
     _tree(console, "recipient acme, over HTTPS with a client certificate", inbox)
     _manifest(console, platform, date)
     _receipt(console, platform, date)
-    return _verify(console, platform, date)
+    return _verify(console, date)
 
 
 def _objects(platform: Platform, store: str, date: str) -> dict[str, int]:
     """What the pointers of the date name in a store, with lengths; leftovers of older attempts are not shown."""
     listed = platform.store(store).list("")
-    return {each.key: each.bytes for each in listed if f"date={date}/" in each.key and not each.key.endswith("_manifest.json")}
+    return {
+        each.key: each.bytes
+        for each in listed
+        if f"date={date}/" in each.key and not each.key.endswith("_manifest.json")
+    }
 
 
 def _files(folder: Path) -> list[Path]:
@@ -136,7 +145,7 @@ def _tree(console: Console, title: str, objects: dict[str, int]) -> None:
     above = ""
     for key, length in sorted(objects.items()):
         folder, _, name = key.rpartition("/")
-        head, _, table = folder.rpartition("/")
+        head, _, table = folder.rpartition("/") if "/a=" in folder else (folder, "", "")
         if head != above and head:
             console.print(f"    {quoted(head)}/", highlight=False)
             above = head
@@ -145,12 +154,13 @@ def _tree(console: Console, title: str, objects: dict[str, int]) -> None:
 
 
 def _manifest(console: Console, platform: Platform, date: str) -> None:
-    """The scrubbed shop's, shortened to its first table."""
+    """The scrubbed shop's, shortened to its customers."""
     unit = Unit("scrub", ("shop", "shared"))
     pointer = platform.evidence.pointer(unit, date)
     if pointer is None:
         return
-    table, (manifest, _) = next(iter(sorted(platform.evidence.tables(pointer).items())))
+    table = "public.customers"
+    manifest, _ = platform.evidence.tables(pointer)[table]
     console.print(f"\n[bold]One manifest[/]  manifests/{unit}/date={date}/{manifest.attempt}")
     console.print_json(json.dumps(_short(manifest, table)), indent=2)
 
@@ -173,24 +183,14 @@ def _receipt(console: Console, platform: Platform, date: str) -> None:
         console.print_json(json.dumps(receipts[-1].to_json()), indent=2)
 
 
-def _verify(console: Console, platform: Platform, date: str) -> list[str]:
-    """Every object that evidence names for the date is read again; the ledger is walked."""
-    from egress_assets.engine.verification import verify_all
-
-    began, counts, problems = time.monotonic(), {"objects": 0, "bytes": 0}, []
-    for unit, found in verify_all(platform, date=date):
-        counts["objects"] += 1
-        counts["bytes"] += found.bytes
-        if found.status not in ("ok", "expired"):
-            problems.append(f"{unit.title} {found.key}: {found.status}")
-    ledger = platform.evidence.verify_ledger()
-    problems += ledger.problems
-    seconds = time.monotonic() - began
-    console.print(
-        f"\n[bold]egress verify[/]  {counts['objects']} objects re-read, {_size(counts['bytes'])} in {seconds:.1f} s; "
-        f"ledger of {ledger.entries} entries covers {ledger.covered} receipts"
-    )
-    return problems
+def _verify(console: Console, date: str) -> list[str]:
+    """The real command, as a person would run it: every object of the date is read again, the ledger is walked."""
+    command = [sys.executable, "-m", "egress_assets.cli", "verify", "--date", date]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    console.print(f"\n[bold]egress verify --date {date}[/]")
+    for line in done.stdout.splitlines():
+        console.print(f"  {quoted(line.rstrip())}", highlight=False, soft_wrap=True)
+    return [] if done.returncode == 0 else [f"egress verify ended with code {done.returncode}: {done.stderr.strip()}"]
 
 
 def _timings(console: Console, seen: Seen, ready: float, total: float) -> None:
@@ -211,7 +211,8 @@ def _verdict(console: Console, seen: Seen, problems: list[str]) -> None:
     if problems:
         return
     if seen.sent:
-        console.print(f"\n[green]everything is whole[/]: {_size(seen.sent)} were written and sent. Run it once more: nothing will be.")
+        sent = f"{_size(seen.sent)} were written and sent"
+        console.print(f"\n[green]everything is whole[/]: {sent}. Run it once more: nothing will be.")
     else:
         console.print("\n[green]everything is whole[/]: nothing was transferred, all of it was there already.")
 
