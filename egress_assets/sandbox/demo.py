@@ -113,7 +113,7 @@ def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-# ------------------------------------------------------------------------------------------------------- what came of it
+# ---------------------------------------------------------------------------------------------------- what came of it
 def _show(console: Console, platform: Platform, sandbox: Sandbox, date: str) -> list[str]:
     """The objects, one manifest, one receipt; then everything is read again. Returns what is off."""
     console.print("\n[bold]What lies where[/]")
