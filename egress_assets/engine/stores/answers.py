@@ -97,7 +97,7 @@ def breakdown(action: str, error: OSError, *, tries: int = 1) -> StoreError:
     """The error for a request that got no answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return StoreDenied(
-            f"{action}: certificate does not verify: {error.verify_message}",
+            f"{action}: certificate does not verify: {getattr(error, 'verify_message', error)}",
             hint="Set `ca` of the store to the CA's PEM file, and name the endpoint as its certificate does.",
         )
     what = error.strerror or str(error) or type(error).__name__

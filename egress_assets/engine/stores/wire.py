@@ -75,8 +75,16 @@ class Wire:
     def send(self, data: bytes | bytearray | memoryview, stop: Stop) -> None:
         view = memoryview(data)
         while view:
-            sent = self._patiently(self._socket.send, view[:_PIECE], stop)
+            sent = self._patiently(self._send_some, view[:_PIECE], stop)
             view = view[sent:]
+
+    def _send_some(self, view: memoryview) -> int:
+        try:
+            return self._socket.send(view)
+        except TimeoutError:
+            if self.is_stale():  # the other side answers and no longer reads
+                raise BrokenPipeError(errno.EPIPE, "answered before the end of the body") from None
+            raise
 
     def receive(self, size: int, stop: Stop) -> bytes:
         """At most `size` bytes, as they come; empty at the end of the stream."""
