@@ -118,7 +118,7 @@ def test_planted_identifiers_are_each_found_once_in_any_chunking(detector, size,
     """One kind at a time: the digits of a grouped IBAN may well hold a card number."""
     rng = random.Random(f"{detector} {size}")
     rows, planted = [], 0
-    for row in ordinary:
+    for row in ordinary[:8000]:
         rows.append(row)
         if rng.random() < 0.2:
             rows.append(f'7,"see {MAKERS[detector](rng)}"\n')
@@ -126,7 +126,7 @@ def test_planted_identifiers_are_each_found_once_in_any_chunking(detector, size,
     text, scanner = memoryview("".join(rows).encode()), Scanner([detector])
     for at in range(0, len(text), size):
         scanner.feed(text[at : at + size])
-    assert scanner.finish()[detector]["count"] == planted > 3500
+    assert scanner.finish()[detector]["count"] == planted > 1400
 
 
 def test_nothing_is_found_in_twenty_thousand_ordinary_rows(ordinary):

@@ -25,6 +25,7 @@ from egress_assets.engine.result import StageResult
 from egress_assets.engine.scrub import gate, quarantine
 from egress_assets.engine.scrub.locate import columns_found
 from egress_assets.engine.scrub.policy import TablePolicy
+from egress_assets.engine.scrub.preflight import keys_are_logged
 from egress_assets.engine.scrub.spec import ScrubSpec, spec_digest
 from egress_assets.engine.stage import Tally, finished, nothing, require_date, retried, table_record
 
@@ -133,13 +134,14 @@ class _Attempt:
         with open_snapshot(spec.settings(), spec.tables, application_name=name) as leader:
             at = self._tally.spent("lock", at)
             policies = spec.policies(leader.relations)
+            logged = any(policy.domains for policy in policies.values()) and keys_are_logged(leader)
             done = self._read(leader, policies)
             at = self._tally.spent("scrub", at)
             checks = self._checked(leader, policies, done)
             at = self._tally.spent("gate", at)
         done = quarantine.promote(spec.platform, spec.landing, spec.store, done)
         self._tally.spent("promote", at)
-        return self._told(leader, policies, done, checks)
+        return self._told(leader, policies, done, checks, keys_logged=logged)
 
     def _read(self, leader: Leader, policies: Mapping[str, TablePolicy]) -> dict[str, TableDone]:
         spec, settings = self._spec, self._spec.settings()
@@ -195,10 +197,13 @@ class _Attempt:
         policies: Mapping[str, TablePolicy],
         done: Mapping[str, TableDone],
         checks: Mapping[str, tuple[CheckRecord, ...]],
+        *,
+        keys_logged: bool,
     ) -> Draft:
         spec, wanted = self._spec, self._spec.wanted(policies)
         keys = spec.keys
         facts = {"server_version": leader.server_version, "milliseconds": self._tally.milliseconds()}
+        facts |= {"epoch": keys.epoch, "keys_logged_by_server": keys_logged}
         return Draft(
             tables={t: replace(table_record(done[t], wanted[t]), checks=checks[t]) for t in spec.tables},
             position=leader.position,
@@ -209,5 +214,5 @@ class _Attempt:
             key_id=keys.key_id,
             audience=keys.audience,
             basis={"basis": "scrubbed", "unit": str(spec.unit), "audience": keys.audience},
-            facts={"epoch": keys.epoch, **facts, **self._facts},
+            facts={**facts, **self._facts},
         )
