@@ -126,7 +126,10 @@ def launcher() -> dict[str, Any]:
         "job_image": _env("EGRESS_IMAGE"),
         "image_pull_policy": "IfNotPresent",  # images are named by digest
         "fail_pod_on_run_failure": True,
-        "env_vars": ["EGRESS_ENV", "EGRESS_CATALOG", "DAGSTER_HOME", "DAGSTER_REDACT_USER_CODE_ERRORS"],
+        "dagster_home": "/tmp/dagster",  # noqa: S108
+        "instance_config_map": "egress-instance",
+        "env_config_maps": ["egress"],  # EGRESS_ENV, EGRESS_CATALOG, DAGSTER_PG_HOST, ...
+        "env_secrets": ["egress"],  # by reference: `env_vars` would copy values into every Job
         "run_k8s_config": {
             "container_config": {
                 "security_context": {

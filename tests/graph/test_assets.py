@@ -62,7 +62,8 @@ def test_a_run_that_finds_nothing_to_do_tells_every_table_with_equal_data_versio
     assert second.success
     for asset in (*DUMP.values(), *SCRUB.values(), MIRROR, DELIVERY):
         before, after = told(first, asset), told(second, asset)
-        assert before.tags and after.tags
+        assert before.tags
+        assert after.tags
         assert before.tags["dagster/data_version"] == after.tags["dagster/data_version"]
         assert after.metadata["how"].value == "nothing"
 

@@ -1,7 +1,6 @@
 """The scenarios of the one condition: what moves by itself, what doesn't, and how often."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -21,7 +20,6 @@ class Ticks:
 
     runner: Runner
     cursor: Any = None
-    requested: list[set[str]] = field(default_factory=list)
 
     def tick(self) -> dict[dg.AssetKey, set[str]]:
         result = dg.evaluate_automation_conditions(self.runner.defs, instance=self.runner.instance, cursor=self.cursor)
@@ -34,14 +32,14 @@ class Ticks:
 
 
 @pytest.fixture
-def ticks(runner: Runner) -> Iterator[Ticks]:
+def ticks(runner: Runner) -> Ticks:
     """With two dates done by the job, and the conditions at rest."""
     for date in (DATE, OTHER):
         assert runner.run(date=date, tags=WHOLE_RUN).success
     ticks = Ticks(runner)
     assert ticks.tick() == {}
     assert ticks.tick() == {}
-    yield ticks
+    return ticks
 
 
 def test_a_date_scrubbed_by_hand_is_mirrored_and_delivered_in_one_go(ticks: Ticks, engine: StandIn):
