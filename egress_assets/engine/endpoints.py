@@ -17,6 +17,7 @@ from egress_assets.engine.catalog.models import Catalog, Ref, StoreModel, Strict
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
 from egress_assets.engine.platform import Platform, Provider
+from egress_assets.engine.stores import kinds
 from egress_assets.engine.stores.settings import StoreSettings
 
 _LARGEST_FILE = 2**20  # bytes; a secret or a bundle of certificates
@@ -38,7 +39,7 @@ class CatalogProvider:
         model: StoreModel = self._named("stores", name)
         values = self._resolved(model, f"endpoints.stores.{name}")
         if isinstance(model.ca, Ref) and model.ca.file:
-            values["ca"] = model.ca.file  # a client reads its bundle from a path
+            values["ca"] = model.ca.file  # its client reads the bundle from a path
         return StoreSettings(name=name, **{k: v for k, v in values.items() if k not in _NOT_SETTINGS})
 
     def recipient(self, name: str) -> Mapping[str, Any]:
@@ -49,7 +50,11 @@ class CatalogProvider:
                 f"recipient {name} is for prod, this is {self.env}",
                 hint=f"Give it a test address and `env: any` in endpoints.{self.env}.yaml.",
             )
-        return self._value(model.settings(), f"endpoints.recipients.{name}")
+        said = model.settings()
+        values = self._value(said, f"endpoints.recipients.{name}")
+        if model.transfer_type in kinds() and _is_file(said.get("ca")):
+            values["ca"] = said["ca"]["file"]  # a bucket's client, as a store's
+        return values
 
     def secret(self, value: Any) -> str:
         keys = {name: m.scrub.key for name, m in self.catalog.datasets.items() if m.scrub}
@@ -84,6 +89,10 @@ class CatalogProvider:
     def _where(self, key: str) -> str:
         place = self.catalog.place(key)
         return f"{place}: {key.partition('.')[2]}" if place else key
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.keys() == {"file"}
 
 
 def _variable(name: str, where: str) -> str:

@@ -143,6 +143,10 @@ DATASET = {
         "shop.yaml:1: source: 'shopdb' is not a source; valid: shop_db .did you mean shop_db",
     ),
     "unknown store": (SHOP + "store: laek\n", "shop.yaml:6: store: 'laek' is not a store; .*did you mean lake"),
+    "unknown detector": (
+        SHOP.replace("{key: {env: K}}", "{key: {env: K}, detectors: [email, fone]}"),
+        "shop.yaml:3: scrub.detectors.1: 'fone' is not a detector; .*did you mean phone",
+    ),
     "unknown quarantine": (
         SHOP.replace("{key: {env: K}}", "{key: {env: K}, quarantine: q}"),
         "shop.yaml:3: scrub.quarantine: 'q' is not a store",

@@ -20,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     names.mirrors_are_unique,
     names.deliveries_are_unique,
     masks.masks_exist,
+    masks.detectors_exist,
     masks.tables_are_classified,
     deliveries.deliveries_name_a_recipient,
     deliveries.deliveries_have_a_source,

@@ -11,6 +11,7 @@ from egress_assets.engine import masks
 from egress_assets.engine.catalog.models import ColumnRule
 from egress_assets.engine.catalog.problems import Path, Problem, choices, explain
 from egress_assets.engine.catalog.view import View
+from egress_assets.engine.scrub.detectors import DETECTORS
 
 
 def masks_exist(view: View) -> Iterator[Problem]:
@@ -44,6 +45,14 @@ def _written(view: View, dataset: str, path: Path) -> Path:
     head, table, column = path
     long = (head, table, "columns", column)
     return long if long in view.documents[dataset].places else path
+
+
+def detectors_exist(view: View) -> Iterator[Problem]:
+    for dataset, model in view.datasets.items():
+        for number, name in enumerate((model.scrub and model.scrub.detectors) or ()):
+            if name not in DETECTORS:
+                text = f"{name!r} is not a detector; {choices(name, DETECTORS)}"
+                yield view.problem(dataset, "scrub", "detectors", str(number), text=text)
 
 
 def tables_are_classified(view: View) -> Iterator[Problem]:
