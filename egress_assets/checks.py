@@ -1,6 +1,6 @@
 """Asset checks report what the engine's gate found. They do not gate: the gate is inside the scrub op."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -33,12 +33,12 @@ def told(key: dg.AssetKey, records: Sequence[CheckRecord]) -> dg.AssetCheckResul
     )
 
 
-def refused(key: dg.AssetKey, table: str, error: GateFailed) -> dg.AssetCheckResult:
-    """The result of one table of a run whose gate failed: nothing was published, whichever table was the cause."""
-    found: Mapping[str, Sequence[CheckRecord]] = getattr(error, "checks", {})
-    return dg.AssetCheckResult(
-        asset_key=key, check_name=GATE, passed=False, description=error.message, metadata=_facts(found.get(table, ()))
-    )
+def refused(key: dg.AssetKey, error: GateFailed) -> dg.AssetCheckResult:
+    """The result of one table of a run whose gate failed: nothing was published, whichever table was the cause.
+
+    The message names tables, checks, columns and counts.
+    """
+    return dg.AssetCheckResult(asset_key=key, check_name=GATE, passed=False, description=error.message)
 
 
 def _facts(records: Sequence[CheckRecord]) -> dict[str, dg.MetadataValue]:

@@ -45,7 +45,7 @@ def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Wor
     except EgressError as error:
         failures.stop_run_retries(context, error)
         if isinstance(error, GateFailed):
-            yield from _refused(context, stage, selected, error)
+            yield from _refused(context, selected, error)
         raise failures.failure(error) from error
     yield from events
 
@@ -86,11 +86,11 @@ def _told(
 
 
 def _refused(
-    context: dg.AssetExecutionContext, stage: Stage, selected: Mapping[str, dg.AssetKey], error: GateFailed
+    context: dg.AssetExecutionContext, selected: Mapping[str, dg.AssetKey], error: GateFailed
 ) -> Iterator[dg.AssetCheckResult]:
-    for table, key in selected.items():
+    for key in selected.values():
         if _check_wanted(context, key):
-            yield checks.refused(key, table, error)
+            yield checks.refused(key, error)
 
 
 def _check_wanted(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:

@@ -11,14 +11,15 @@ from resources.keys import KeyResource
 from resources.rds import RdsResource
 from resources.references import referred
 from resources.s3 import S3Resource
-from resources.sandbox import SandboxEndpoint
+from resources.sandbox import Embedded, SandboxEndpoint
 from resources.sft import recipient_resource
 
 
 def resources(catalog: Catalog, env: str) -> dict[str, Any]:
     """Resources by key. Resolves nothing and opens nothing."""
     if env == "sandbox":
-        return {f"{kind}_{name}": SandboxEndpoint(catalog, kind, name) for kind, name in _names(catalog)}
+        embedded = Embedded(catalog)
+        return {f"{kind}_{name}": SandboxEndpoint(embedded, kind, name) for kind, name in _names(catalog)}
     endpoints = catalog.endpoints
     sources = {f"source_{name}": RdsResource(name=name, **referred(dict(m))) for name, m in endpoints.sources.items()}
     stores = {f"store_{name}": _store(name, model) for name, model in endpoints.stores.items()}

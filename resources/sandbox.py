@@ -1,26 +1,45 @@
-"""An endpoint of the sandbox in the place of one of the catalog, under its name."""
+"""Endpoints of the sandbox in the place of the catalog's, under their names."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from egress_assets.engine.catalog.models import Catalog
+
+if TYPE_CHECKING:
+    from egress_assets.engine.platform import Provider
+
+
+class Embedded:
+    """The sandbox of one process, started when it is first asked for."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    @cached_property
+    def provider(self) -> "Provider":
+        """Raises CatalogError where the sandbox is not installed, as in the production image."""
+        from egress_assets.engine.endpoints import open_platform
+
+        return open_platform(self.catalog, "sandbox").provider
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxEndpoint:
-    """Starts the sandbox when it is first asked for settings, in whichever process runs the op."""
+    """One endpoint; `kind` is source, store, recipient or key."""
 
-    catalog: Catalog
-    kind: str  # source, store, recipient or key
+    embedded: Embedded
+    kind: str
     name: str
 
     def settings(self) -> Any:
         """As the catalog's own resource would give them."""
-        return getattr(self._provider(), self.kind)(self.name)
+        return getattr(self.embedded.provider, self.kind)(self.name)
 
     def secret(self) -> str:
-        scrub = self.catalog.dataset(self.name).scrub
-        return self._provider().secret(scrub.key if scrub else "")
+        """The scrub key of the dataset `name`."""
+        scrub = self.embedded.catalog.dataset(self.name).scrub
+        return self.embedded.provider.secret(scrub.key if scrub else "")
 
     def ping(self) -> str:
         """As the catalog's own resource would do it."""
@@ -32,11 +51,5 @@ class SandboxEndpoint:
             return source.ping(self.settings())
         if self.kind == "store":
             return open_store(self.settings()).ping()
-        transfer_type = self.catalog.endpoints.recipients[self.name].transfer_type
+        transfer_type = self.embedded.catalog.endpoints.recipients[self.name].transfer_type
         return open_transfer(transfer_type, self.settings(), recipient=self.name).ping()
-
-    def _provider(self) -> Any:
-        """Imported here: the production image has no sandbox."""
-        from egress_assets.sandbox.provider import SandboxProvider
-
-        return SandboxProvider(self.catalog)

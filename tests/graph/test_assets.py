@@ -4,7 +4,6 @@ import dagster as dg
 import pytest
 
 from egress_assets.engine.errors import GateFailed, SourceUnavailable
-from egress_assets.engine.evidence.records import CheckRecord
 from egress_assets.failures import NO_RUN_RETRY
 from tests.graph.conftest import DATE, DELIVERY, DUMP, MIRROR, OTHER, SCRUB, TABLES, Runner, StandIn
 
@@ -99,13 +98,19 @@ def test_a_failed_gate_leaves_nothing_materialised_and_the_date_failed(runner: R
     assert failed is not None
 
 
-def test_a_failed_gate_tells_what_each_check_found(runner: Runner, engine: StandIn):
-    error = GateFailed("1 check failed")
-    error.checks = {"public.orders": (CheckRecord("identifiers", False, {"email": 3}),)}  # type: ignore[attr-defined]
-    engine.failures["scrub"] = error
-    found = {c.asset_key: c.metadata for c in runner.run().get_asset_check_evaluations()}
-    assert found[SCRUB["public.orders"]]["identifiers"].value == {"passed": False, "email": 3}
-    assert found[SCRUB["public.customers"]] == {}
+def test_a_failed_gate_tells_what_it_found(runner: Runner, engine: StandIn):
+    engine.failures["scrub"] = GateFailed("scrub/shop/shared did not pass its gate: public.orders has 3 e-mails")
+    found = {c.description for c in runner.run().get_asset_check_evaluations()}
+    assert found == {"scrub/shop/shared did not pass its gate: public.orders has 3 e-mails"}
+
+
+def test_a_passed_gate_tells_each_check_with_its_facts(runner: Runner):
+    found = {c.asset_key: c for c in runner.run().get_asset_check_evaluations()}
+    assert set(found) == set(SCRUB.values())
+    one = found[SCRUB["public.orders"]]
+    assert one.passed
+    assert one.blocking
+    assert one.metadata["identifiers"].value == {"passed": True, "scanned": 9}
 
 
 def test_a_lost_database_says_nothing_about_the_gate(runner: Runner, engine: StandIn):
