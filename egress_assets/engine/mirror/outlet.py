@@ -79,15 +79,14 @@ class Outlet:
                     f"ETag {done.etag}",
                     hint="Somebody else writes to this key, or the store can't hold it: see docs/providers.md.",
                 )
-        if _is_bent_by_some(done.key) and next(self._store.list(done.key), _NOTHING).key != done.key:
-            raise ObjectConflict(
-                f"{self._store.name} stores {done.key!r} under another name",
-                hint="The store normalises such keys: rename the object at its source, or mirror to another store.",
-            )
+        if _is_bent_by_some(done.key):
+            first = next(self._store.list(done.key), None)
+            if first is None or first.key != done.key:
+                raise ObjectConflict(
+                    f"{self._store.name} stores {done.key!r} under another name",
+                    hint="The store normalises such keys: rename the object at its source, or mirror to another store.",
+                )
         return done
-
-
-_NOTHING = Listed("", 0, "", None)  # pyright: ignore[reportArgumentType]
 
 
 def _is_bent_by_some(key: str) -> bool:
