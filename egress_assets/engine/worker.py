@@ -92,11 +92,18 @@ class Worker:
         return None if "bye" in message else message
 
     def _listen(self) -> None:
-        for line in self._lines:
-            message = json.loads(line)
-            self._inbox.put(message)
-            if "bye" in message:
-                return
+        try:
+            for line in self._lines:
+                message = json.loads(line)
+                self._inbox.put(message)
+                if "bye" in message:
+                    return
+        except ValueError:
+            logger.warning("unreadable input")  # not what it was: it may hold a password
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Nobody is there to work for."""
         self._inbox.put(None)
         self._stop.set()
         if self._connection is not None:

@@ -192,8 +192,8 @@ def tls_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsCluster
 def _certificates(authorities: Path, home: Path) -> None:
     key, name = _key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     (authorities / "ca.pem").write_bytes(_pem(_certificate(key, name, key, name, ca=True)))
-    other = _key()
-    (authorities / "other.pem").write_bytes(_pem(_certificate(other, name, other, name, ca=True)))
+    other, foreign = _key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another authority")])
+    (authorities / "other.pem").write_bytes(_pem(_certificate(other, foreign, other, foreign, ca=True)))
     mine = _key()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     (home / "server.pem").write_bytes(_pem(_certificate(mine, subject, key, name, ca=False)))
