@@ -1,4 +1,4 @@
-"""The real engine under Dagster: both shipped datasets whole on a sandbox of their own, then again with nothing sent."""
+"""The real engine under Dagster: both shipped datasets whole on a sandbox of their own, then again: nothing sent."""
 
 import os
 from collections.abc import Iterator
