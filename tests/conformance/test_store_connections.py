@@ -269,6 +269,11 @@ def test_a_resumed_read_without_etag_is_refused(serve):
         list(serve(once(cut)).store().get("a"))
 
 
+def test_a_denied_head_without_a_date_is_denied(serve):
+    with pytest.raises(StoreDenied, match="403"):
+        serve(always(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 9\r\n\r\n")).store().head("a")
+
+
 def test_metadata_comes_back_byte_for_byte(serve):
     answer = whole(b"", "x-amz-meta-a: =?UTF-8?B?w6k=?=\r\nX-Amz-Meta-B: é  x\r\n")
     head = serve(always(answer)).store().head("a")
@@ -328,11 +333,22 @@ def test_tls_to_a_port_that_speaks_none_is_unavailable(serve, s3mem):
         store.head("a")
 
 
-@pytest.mark.parametrize("fields", [{"ca": "/no/such/ca.pem"}, {"endpoint": "ftp://x"}, {"endpoint": "nonsense"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"ca": "/no/such/ca.pem"},
+        {"endpoint": "ftp://x"},
+        {"endpoint": "nonsense"},
+        {"endpoint": "http://h:99999"},
+        {"endpoint": "http://[::1"},
+        {"endpoint": "canary://user:canary@h"},
+    ],
+)
 def test_settings_that_can_not_work_are_refused_before_any_connection(fields: dict):
     given = {"name": "s", "bucket": "b", "endpoint": "https://localhost", "access_key": "a", "secret_key": "s"}
-    with pytest.raises(CatalogError, match="store 's'"):
+    with pytest.raises(CatalogError, match="store 's'") as caught:
         open_store(StoreSettings.model_validate({**given, **fields}))
+    assert "canary" not in str(caught.value)
 
 
 def test_an_unknown_kind_is_refused_with_the_valid_ones():

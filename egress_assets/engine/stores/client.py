@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from egress_assets.engine.errors import CatalogError, StoreError
 from egress_assets.engine.stores.answers import (
@@ -83,16 +83,12 @@ class Client:
         self.settings = settings
         self.dialect = dialect
         self._credentials: Provider = provider_for(settings)
-        endpoint = urlsplit(settings.endpoint or _aws_endpoint(settings.region))
-        if endpoint.scheme not in ("http", "https") or not endpoint.hostname:
-            raise CatalogError(
-                f"endpoint of store {settings.name!r} is no http or https URL",
-                hint="Write it as https://host or https://host:port.",
-            )
+        endpoint = _endpoint(settings)
         self._netloc = endpoint.netloc.rpartition("@")[2]
         self._base = endpoint.path.rstrip("/")
         self._virtual = _is_virtual(settings)
-        self.is_aws = not settings.endpoint or endpoint.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        host = endpoint.hostname or ""
+        self.is_aws = not settings.endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
         tls = _tls(settings) if endpoint.scheme == "https" else None
         self._port = endpoint.port or (443 if tls else 80)
         self._timeouts = (tls, settings.connect_timeout, settings.read_timeout)
@@ -205,7 +201,23 @@ class Client:
     def _is_skewed(self, response: Response) -> bool:
         """The answer to a HEAD has no body to say so."""
         ours = time.time() + self._skew
-        return abs(http_date(response, "date", "clock").timestamp() - ours) > _SKEW_ALLOWED
+        return (
+            "date" in response.headers and abs(http_date(response, "date", "clock").timestamp() - ours) > _SKEW_ALLOWED
+        )
+
+
+def _endpoint(settings: StoreSettings) -> SplitResult:
+    """The endpoint's parts. The message holds no URL: it may have been written with a password in it."""
+    try:
+        endpoint = urlsplit(settings.endpoint or _aws_endpoint(settings.region))
+        if endpoint.scheme in ("http", "https") and endpoint.hostname and endpoint.port != 0:
+            return endpoint
+    except ValueError:  # a port that is no number below 65,536, a bracket left open
+        pass
+    raise CatalogError(
+        f"endpoint of store {settings.name!r} is no http or https URL",
+        hint="Write it as https://host or https://host:port.",
+    )
 
 
 def _aws_endpoint(region: str) -> str:

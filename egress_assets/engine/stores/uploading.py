@@ -94,23 +94,23 @@ class _Blocks:
     def filled(self) -> Iterator[_Block]:
         """Blocks in order. A full one is given out when more bytes come, so that the last is known to be the last."""
         number, filled = 1, 0
-        buffer = self._take(number)
+        buffer, limit = self._take(number)
         for chunk in self._chunks:
             view = memoryview(chunk).cast("B")
             self.digest.update(view)
             self.bytes += len(view)
             while view:
-                if filled == len(buffer):
+                if filled == limit:
                     yield _Block(number, buffer, memoryview(buffer), is_last=False)
                     number, filled = number + 1, 0
-                    buffer = self._take(number)
-                count = min(len(buffer) - filled, len(view))
-                buffer[filled : filled + count] = view[:count]
+                    buffer, limit = self._take(number)
+                count = min(limit - filled, len(view))
+                _write(buffer, filled, view[:count])
                 view, filled = view[count:], filled + count
         yield _Block(number, buffer, memoryview(buffer)[:filled], is_last=True)
 
-    def _take(self, number: int) -> bytearray:
-        """A buffer for a part, once fewer than `parts_in_flight` + 1 are in use."""
+    def _take(self, number: int) -> tuple[bytearray, int]:
+        """A buffer for a part and the part's size, once fewer than `parts_in_flight` + 1 are in use."""
         if number > self._settings.max_parts:
             raise StoreError(
                 f"stream needs more than {self._settings.max_parts} parts, {self.bytes} bytes were read",
@@ -120,4 +120,12 @@ class _Blocks:
             self.flight.wait_below(self._settings.parts_in_flight + 1)
         wanted = part_size(self._settings, number, self._size)
         buffer = self.free.pop() if self.free else bytearray()
-        return buffer if len(buffer) == wanted else bytearray(wanted)
+        return (buffer if len(buffer) == wanted else bytearray()), wanted
+
+
+def _write(buffer: bytearray, position: int, data: memoryview) -> None:
+    """Into a used buffer in place; a new one grows, since clearing 8 MiB costs more than a small object's PUT."""
+    if position == len(buffer):
+        buffer += data
+    else:
+        memoryview(buffer)[position : position + len(data)] = data
