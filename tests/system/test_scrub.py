@@ -40,6 +40,7 @@ from egress_assets.engine.scrub.keys import MasterKey
 from egress_assets.engine.scrub.plan import plan
 from egress_assets.engine.scrub.run import run
 from egress_assets.engine.scrub.spec import ScrubSpec
+from egress_assets.engine.stores import Store
 from egress_assets.engine.stores.settings import StoreSettings
 from egress_assets.engine.stream import decompressed
 from egress_assets.sandbox import Sandbox, start
@@ -121,8 +122,18 @@ class Bench:
     def date(self) -> str:
         return self.platform().catalog.calendar("d").last_complete(now())
 
+    def opened(self, store: str) -> Store:
+        return Platform(Catalog(endpoints=ENDPOINTS, datasets={}), self).store(store)
+
     def keys(self, store: str) -> list[str]:
-        return [listed.key for listed in Platform(Catalog(endpoints=ENDPOINTS, datasets={}), self).store(store).list()]
+        return [listed.key for listed in self.opened(store).list()]
+
+    def clear(self) -> None:
+        self.missing = frozenset()
+        for name in ENDPOINTS.stores:
+            store = self.opened(name)
+            for listed in list(store.list()):
+                store.delete(listed.key)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +151,7 @@ def bench(sandbox: Sandbox) -> Iterator[Bench]:
             bench = Bench(sandbox, name)
             bench.execute(SCHEMA)
             yield bench
+            bench.clear()
         finally:
             session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(made))
 
@@ -263,6 +275,7 @@ def test_the_shop_of_the_sandbox_passes_with_no_false_alarm_and_raw_columns_are_
     assert "x email in email" in caught.value.message
     assert "x phone in notes" in caught.value.message
     assert "@example" not in caught.value.message
+    bench.clear()
 
 
 # ------------------------------------------------------------------------------------------------------- fail closed

@@ -9,7 +9,7 @@ import pytest
 
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.scrub.detectors import DETECTORS, luhn, mod11, mod97
-from egress_assets.engine.scrub.identifiers import AHEAD, WINDOW, Scanner, scan
+from egress_assets.engine.scrub.identifiers import AHEAD, BEHIND, WINDOW, Scanner, scan
 
 FOUND = {
     "email": [
@@ -72,6 +72,11 @@ def test_every_detector_has_examples_of_both_kinds():
     assert set(FOUND) == set(PASSED) == set(DETECTORS)
 
 
+def test_a_rejected_candidate_does_not_hide_what_begins_inside_it():
+    assert scan([b"ref 4999 4111 1111 1111 1111,"], ["card"])["card"]["offsets"] == [9]
+    assert scan([b"0123 4567 020 7946 0958,"], ["phone"])["phone"]["offsets"] == [10]
+
+
 def test_findings_hold_shapes_and_never_values():
     found = scan([b"x,ann.smith42@example.org,\n+44 7700 900123\n"])
     assert found["email"] == {"count": 1, "offsets": [2], "shapes": ["aaa.aaaaa99@aaaaaaa.aaa"]}
@@ -92,21 +97,37 @@ def test_any_chunking_gives_the_same_findings(size):
     assert scan(chunks) == scan([text])
 
 
-@pytest.mark.parametrize("shift", [*range(-40, 41, 5), -1, 1, AHEAD, -AHEAD])
-def test_an_identifier_across_a_window_is_found_once(shift):
-    """Windows end AHEAD before what is buffered; every position around their borders is tried."""
-    for border in (WINDOW, WINDOW - AHEAD):
-        at = border + shift
-        text = b"." * (at - 1) + b"\n" + b"first.last@example.org,+44 7700 900123" + b"\n" + b"." * (WINDOW // 2)
-        scanner = Scanner()
-        view = memoryview(text)
-        for start in range(0, len(text), 65536):
-            scanner.feed(view[start : start + 65536])
-        found = scanner.finish()
-        assert {k: (v["count"], v["offsets"]) for k, v in found.items()} == {
-            "email": (1, [at]),
-            "phone": (1, [at + 23]),
-        }
+SMALL = 1024  # a window's size
+FILLED = SMALL + AHEAD + BEHIND  # the first window is scanned when this much is buffered
+ACCEPTED = FILLED - AHEAD  # and what begins before here is taken from it
+
+
+def around_a_border(planted: bytes, at: int) -> dict:
+    text = b"." * (at - 1) + b"\n" + planted + b"\n" + b"." * 2000
+    scanner = Scanner(window=SMALL)
+    scanner.feed(text[:FILLED])
+    scanner.feed(text[FILLED:])
+    return {name: (found["count"], found["offsets"]) for name, found in scanner.finish().items()}
+
+
+@pytest.mark.parametrize("border", [ACCEPTED - BEHIND, ACCEPTED, FILLED])
+def test_an_identifier_across_a_window_is_found_once(border):
+    planted = b"first.last@example.org,+44 7700 900123,4111 1111 1111 1111"
+    for at in range(border - len(planted) - 3, border + 4):
+        assert around_a_border(planted, at) == {"email": (1, [at]), "phone": (1, [at + 23]), "card": (1, [at + 39])}
+
+
+@pytest.mark.parametrize("border", [ACCEPTED - BEHIND, ACCEPTED, FILLED])
+def test_what_stands_before_a_border_still_counts_as_context(border):
+    planted = b"ORD-0123456789,52.0123456789,x4111111111111111,GB0123456789"
+    for at in range(border - len(planted) - 3, border + 4):
+        assert around_a_border(planted, at) == {}
+
+
+def test_the_longest_address_is_reported_whole_across_a_border():
+    address = b"l" * 63 + b"@" + b"d" * 60 + b".org"
+    for at in range(ACCEPTED - 64, ACCEPTED + 2):
+        assert around_a_border(address, at)["email"] == (1, [at])
 
 
 def test_a_long_stream_keeps_two_windows_at_most():

@@ -59,9 +59,6 @@ def _digits(data: bytearray, start: int, end: int) -> bytes:
     return bytes(b for b in data[start:end] if 48 <= b <= 57)
 
 
-GUARD = 2
-"""Bytes of left context that a pattern may begin with, see `_START`."""
-
 _START = rb"(?:^|[^0-9A-Za-z_.]|[^0-9]\.)"
 """Where a number may begin: not within a word, and not behind a decimal point. It is part of the pattern rather than of
 the check because every row of a table of measurements has such digits: checked in Python they cost 10 x the scan."""

@@ -14,7 +14,7 @@ from typing import Any
 import re2
 
 from egress_assets.engine.errors import CatalogError
-from egress_assets.engine.scrub.detectors import DETECTORS, GUARD, Detector
+from egress_assets.engine.scrub.detectors import DETECTORS, Detector
 
 WINDOW = 1 << 20
 """Bytes that are scanned at once. Measured 64 KiB .. 8 MiB: flat above 256 KiB."""
@@ -58,7 +58,8 @@ class Scanner:
     clean, the normal case; only a window that is not is read again, detector by detector.
     """
 
-    def __init__(self, detectors: Sequence[str] | None = None) -> None:
+    def __init__(self, detectors: Sequence[str] | None = None, *, window: int = WINDOW) -> None:
+        self._window = window
         self._detectors = [find_detector(name) for name in (DETECTORS if detectors is None else detectors)]
         patterns = [b"(?:" + d.pattern + b")" for d in self._detectors]
         self._any = _compile(b"|".join(patterns) or NOTHING)
@@ -70,7 +71,7 @@ class Scanner:
 
     def feed(self, chunk: bytes | memoryview) -> None:
         self._buffer += chunk
-        if len(self._buffer) >= WINDOW + AHEAD + BEHIND:
+        if len(self._buffer) >= self._window + AHEAD + BEHIND:
             self._scan(len(self._buffer) - AHEAD)
 
     def finish(self) -> dict[str, dict[str, Any]]:
@@ -92,21 +93,19 @@ class Scanner:
 
     def _first(self, limit: int) -> int | None:
         """Where the first candidate of any detector begins, among bytes that are not scanned yet."""
-        begin = max(min(self._next.values(), default=0) - self._base - GUARD, 0)
-        match = self._any.search(self._buffer, begin)
+        match = self._any.search(self._buffer, min(self._next.values(), default=0) - self._base)
         return match.start() if match is not None and match.start() < limit else None
 
     def _scan_for(self, detector: Detector, pattern: Any, first: int, limit: int) -> None:
-        found, begin = self._found[detector.name], self._next[detector.name] - self._base
-        at = max(first, begin - GUARD, 0)
+        found, at = self._found[detector.name], max(first, self._next[detector.name] - self._base)
         while (match := pattern.search(self._buffer, at)) is not None and match.start() < limit:
             span = detector.confirm(self._buffer, match.start(), match.end())
-            if span is None or span[1] <= begin:
+            if span is None:
                 at = match.start() + 1  # a rejected candidate may hide one that begins inside it
-                continue
-            found.add(self._base + span[0], _shape(self._buffer[span[0] : span[1]]))
-            begin, at = span[1], max(span[1] - GUARD, match.start() + 1)
-        self._next[detector.name] = self._base + begin
+            else:
+                found.add(self._base + span[0], _shape(self._buffer[span[0] : span[1]]))
+                at = span[1]
+        self._next[detector.name] = self._base + at
 
 
 def find_detector(name: str) -> Detector:
