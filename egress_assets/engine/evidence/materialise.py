@@ -46,7 +46,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class StartOver:
-    """The pointer went to a run whose input was older for these tables; None: for a run over all of them."""
+    """The pointer went to a run whose input was older for these tables.
+
+    None for a run over all tables: it starts over whole, as its pointer would hold two snapshots with the rest alone.
+    """
 
     tables: frozenset[str] | None
 
@@ -156,8 +159,9 @@ def swap(
     rest = outdated(now, manifest.draft)
     if not rest:
         raise Superseded(
-            f"{run.unit.title} {run.date} was materialised from newer input by {now.by}, generation {now.generation}",
-            hint="Nothing to do: the newer data stands.",
+            f"{run.unit.title} {run.date} was materialised from input as new or newer by {now.by}, "
+            f"generation {now.generation}",
+            hint="Nothing to do: that data stands.",
         )
     return StartOver(None if tables is None else rest)
 
