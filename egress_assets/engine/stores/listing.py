@@ -91,12 +91,12 @@ class _Pages:
         key, size, etag, modified = (f"{space}{name}" for name in ("Key", "Size", "ETag", "LastModified"))
         decode = _decoder(page)
         for element in page.iter(f"{space}Contents"):
-            entry = {child.tag: child.text or "" for child in element}
+            found = element.findtext
             try:
-                name = decode(entry[key])
-                listed = Listed(name, int(entry[size]), entry[etag].strip('"'), parse_time(entry[modified]))
-            except (KeyError, ValueError) as error:
-                raise StoreError(f"{self.where}: entry {entry.get(key)!r} can't be read: {error!r}") from None
+                name = decode(found(key, ""))
+                listed = Listed(name, int(found(size, "")), found(etag, "").strip('"'), parse_time(found(modified, "")))
+            except ValueError as error:
+                raise StoreError(f"{self.where}: entry {found(key)!r} can't be read: {error}") from None
             if not name.startswith(self._prefix):
                 raise StoreError(f"{self.where}: key {name!r} is outside of the prefix {self._prefix!r}")
             yield listed

@@ -129,8 +129,9 @@ class S3Store:
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[Listed]:
         after = self._prefix + start_after if start_after else ""
+        hidden = len(self._prefix)
         for listed in list_keys(self._client, self._prefix + prefix, after):
-            yield replace(listed, key=listed.key[len(self._prefix) :]) if self._prefix else listed
+            yield Listed(listed.key[hidden:], listed.bytes, listed.etag, listed.modified) if hidden else listed
 
     def delete(self, key: str) -> None:
         request = Request("DELETE", self._full(key), judge=frozenset({404}))
