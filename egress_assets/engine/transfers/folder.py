@@ -1,12 +1,12 @@
 """Files into a folder that an agent watches: it never sees half a file, nor a name that it would not expect.
 
 Bytes go to a staging folder beside the watched one, on the same file system, are synced, and appear by one link or
-rename. A note in the staging folder says which delivery lies at a name; it names the inode, so a file that somebody
-else put there is never taken for ours, and is never replaced. An agent that consumed a file leaves the note: consumed
-is delivered.
+rename. A note in the staging folder says which delivery lies at a name, with the file's mark (inode and time): what
+somebody else put there is never taken for ours, and never replaced. An agent that consumed a file leaves the note:
+consumed is delivered.
 
     <path>/in/2026/orders.csv.gz              what the agent sees
-    <staging>/notes/<digest of the name>      {destination, identity, sha256, bytes, inode, ...}
+    <staging>/notes/<digest of the name>      {destination, identity, sha256, bytes, mark, ...}
     <staging>/files/<identity>-<random>       bytes on their way; gone when they are shown
 """
 
@@ -46,15 +46,15 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What lies, or is about to lie, at a destination. `replaces` is the inode of our file whose place it takes."""
+    """What lies, or is about to lie, at a destination. `replaces` is the mark of our file whose place it takes."""
 
     destination: str
     identity: str
     sha256: str
     bytes: int
-    inode: int
+    mark: str
     staged: str
-    replaces: int | None = None
+    replaces: str | None = None
 
 
 def open_transfer(settings: Settings) -> FolderTransfer:
@@ -93,12 +93,12 @@ class FolderTransfer:
         steps = _steps(destination)
         try:
             with self._folder(steps[:-1], make=False) as folder:
-                there = _Place(folder, steps[-1]).inode()
+                there = _Place(folder, steps[-1]).mark()
         except FileNotFoundError:  # the agent removes folders that it has emptied
             there = None
         except OSError as error:
             raise DeliveryUnavailable(f"{self._path} can't be looked at: {_reason(error)}") from error
-        if there == note.inode:
+        if there == note.mark:
             return note.identity
         return note.identity if there is None and not self._staged(note.staged).exists() else None
 
@@ -143,15 +143,15 @@ class FolderTransfer:
             os.close(descriptor)
 
     def _send(self, place: _Place, parcel: Parcel, chunks: Iterable[bytes], claim: _Claim) -> Sent:
-        before, there = self._note(parcel.destination), place.inode()
-        if there is not None and (before is None or there not in (before.inode, before.replaces)):
+        before, there = self._note(parcel.destination), place.mark()
+        if there is not None and (before is None or there not in (before.mark, before.replaces)):
             return Sent("refused", {"reason": "a file that Egress did not write has this name"})
         staged = self._fresh(claim.identity, before)
-        inode = self._stage(staged, chunks, parcel)
+        mark = self._stage(staged, chunks, parcel)
         if datetime.now(UTC) >= claim.not_after:
             staged.unlink()
             return Sent("refused", {"reason": "the claim ran out while the file was staged", "retryable": True})
-        note = _Note(parcel.destination, claim.identity, parcel.sha256, parcel.bytes, inode, staged.name, there)
+        note = _Note(parcel.destination, claim.identity, parcel.sha256, parcel.bytes, mark, staged.name, there)
         self._keep(note)
         try:
             place.show(staged, replacing=there)
@@ -161,7 +161,7 @@ class FolderTransfer:
             return Sent("refused", {"reason": "a file that Egress did not write appeared at this name"})
         except OSError as error:
             return Sent("ambiguous", {"reason": _reason(error), "retryable": True})
-        return Sent("ok", {"inode": inode, "bytes": parcel.bytes, "sha256": parcel.sha256})
+        return Sent("ok", {"mark": mark, "bytes": parcel.bytes, "sha256": parcel.sha256})
 
     def _fresh(self, identity: str, note: _Note | None) -> Path:
         """A new staging name; leftovers of killed sends go, but for the one whose presence says `not yet shown`."""
@@ -171,8 +171,8 @@ class FolderTransfer:
                 leftover.unlink(missing_ok=True)
         return self._staged(f"{stem}-{secrets.token_hex(8)}")
 
-    def _stage(self, staged: Path, chunks: Iterable[bytes], parcel: Parcel) -> int:
-        """Write, sync and read back; returns the inode. Leaves nothing when the bytes fail."""
+    def _stage(self, staged: Path, chunks: Iterable[bytes], parcel: Parcel) -> str:
+        """Write, sync and read back; returns the mark. Leaves nothing when the bytes fail."""
         descriptor = os.open(staged, _OPEN_NEW, self._mode)
         try:
             os.fchmod(descriptor, self._mode)
@@ -180,7 +180,7 @@ class FolderTransfer:
                 _write(descriptor, chunk)
             os.fsync(descriptor)
             _compare(staged, parcel)
-            return os.fstat(descriptor).st_ino
+            return _mark(os.fstat(descriptor))
         except BaseException:
             staged.unlink()
             raise
@@ -229,15 +229,15 @@ class _Place:
     folder: int
     name: str
 
-    def inode(self) -> int | None:
-        """None when nothing is there; 0 for what is no regular file."""
+    def mark(self) -> str | None:
+        """None when nothing is there; empty for what is no regular file."""
         try:
             found = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        return found.st_ino if stat.S_ISREG(found.st_mode) else 0
+        return _mark(found) if stat.S_ISREG(found.st_mode) else ""
 
-    def show(self, staged: Path, *, replacing: int | None) -> None:
+    def show(self, staged: Path, *, replacing: str | None) -> None:
         """Make the staged file appear in one step: over a file of ours, else only where nothing is (FileExistsError).
 
         Between link and unlink a kill leaves the staged file: should the agent also have taken the file in that moment,
@@ -249,6 +249,11 @@ class _Place:
             os.link(staged, self.name, dst_dir_fd=self.folder, follow_symlinks=False)
             staged.unlink()
         os.fsync(self.folder)
+
+
+def _mark(found: os.stat_result) -> str:
+    """Kept by link and rename. The inode alone is given to the next file when this one is deleted."""
+    return f"{found.st_ino}-{found.st_mtime_ns}"
 
 
 def _reason(error: OSError) -> str:

@@ -16,7 +16,6 @@ from egress_assets.engine.errors import (
     DeliveryRefused,
     DeliveryUnavailable,
     ObjectConflict,
-    StoreDenied,
     StoreError,
     StoreUnavailable,
 )
@@ -48,20 +47,26 @@ class S3Transfer:
         self._store = store
 
     def admit(self, destination: str) -> None:
-        if not destination or len(destination.encode("utf-8", "surrogatepass")) > _KEY_BYTES:
+        steps = destination.split("/")
+        bent = any(step in ("", ".", "..") for step in steps) or "\\" in destination or not destination.isprintable()
+        if bent or len(destination.encode("utf-8", "surrogatepass")) > _KEY_BYTES:
             raise DeliveryRefused(
-                f"{destination!r} can't be an object's key", hint=f"Keys have 1 to {_KEY_BYTES} bytes of UTF-8."
+                f"{destination!r} can't be a key in a recipient's bucket: some stores bend it into another one",
+                hint=f"Keys are printable, up to {_KEY_BYTES} bytes, with no empty step, `.`, `..` or backslash.",
             )
 
     def send(self, parcel: Parcel, chunks: Iterable[bytes], *, identity: str, not_after: datetime) -> Sent:
         metadata = {**parcel.metadata, IDENTITY: identity, SHA256: parcel.sha256}
         try:
             uploaded = self._store.upload(parcel.destination, chunks, metadata=metadata, size=parcel.bytes)
-            found = self._store.head(parcel.destination)
-        except StoreDenied as error:
-            return Sent("refused", {"reason": error.message})
         except StoreUnavailable as error:
-            return Sent("ambiguous", {"reason": error.message, "retryable": True})
+            return Sent("ambiguous", {"reason": error.code})
+        except StoreError as error:  # answered, and not by a server error
+            return Sent("refused", {"reason": error.code})
+        try:
+            found = self._store.head(parcel.destination)
+        except StoreError as error:
+            return Sent("ambiguous", {"reason": error.code})
         if found is None or found.metadata.get(IDENTITY) != identity:
             return Sent("ambiguous", {"reason": "the object read back is not the one sent"})
         if (found.bytes, found.etag) != (parcel.bytes, uploaded.etag):
