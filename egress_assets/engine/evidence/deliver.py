@@ -1,4 +1,4 @@
-"""Deliver one object to one destination once, or say that it is not known. Step by step as docs/design.md has it.
+"""Deliver one object to one destination once, or say that it is not known (docs/design.md, D10).
 
 A claim slot a destination, renewed just before the send; a receipt an identity. A claim without a receipt is doubt:
 the recipient is asked, or sent the same key again, or the policy decides; a sender never concludes absence by itself.

@@ -1,4 +1,4 @@
-"""Make one unit and date true: extract, seal, swap the pointer. Step by step as docs/design.md has the protocol.
+"""Make one unit and date true: note, read the pointer, extract, seal, swap the pointer (docs/design.md, D2 to D5).
 
 What no pointer names is invisible, so a process that dies anywhere leaves the previous truth. A run that loses the swap
 learns from the chain of manifests whether its own write had landed, and otherwise whether the winner's input was newer.
