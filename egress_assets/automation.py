@@ -33,18 +33,19 @@ def downstream() -> dg.AutomationCondition:
     newer = on.any_deps_match(on.newly_updated()).since(on.newly_updated())
     failed = on.any_deps_match(on.any_checks_match(on.check_failed(), blocking_only=True) & ~on.will_be_requested())
     started = on.any_deps_match(moved).since(on.newly_requested() | on.initial_evaluation() | ~newer)
-    return (
+    condition = (
         (started | on.any_deps_match(on.will_be_requested()))
         & ~on.any_deps_missing()
         & ~on.any_deps_in_progress()
         & ~on.in_progress()
         & ~failed
     )
+    return condition.with_label("downstream of changed content")
 
 
 def observed() -> dg.AutomationCondition:
     """Observe a source every hour. Dumps have no condition: a schema change would ask for every date."""
-    return dg.AutomationCondition.on_cron(OBSERVE)
+    return dg.AutomationCondition.on_cron(OBSERVE).with_label("observed every hour")
 
 
 def sensor() -> dg.AutomationConditionSensorDefinition:

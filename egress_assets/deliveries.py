@@ -47,15 +47,13 @@ def assets(delivery: Stage, engine: Engine) -> dg.AssetsDefinition:
     recipient, pipeline = delivery.unit.names
 
     @dg.multi_asset(
-        name=delivery.name,
+        **delivery.op,
         specs=specs(
             delivery,
             f"`{pipeline}` as {recipient} gets it, with a receipt.",
             condition=automation.downstream(),
             freshness=_deadline(delivery, recipient),
         ),
-        required_resource_keys=set(delivery.endpoints),
-        pool=delivery.pool,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
         run = engine("delivery")

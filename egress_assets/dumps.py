@@ -37,13 +37,11 @@ def assets(dump: Stage, engine: Engine) -> dg.AssetsDefinition:
     """All tables of one date in one snapshot."""
 
     @dg.multi_asset(
-        name=dump.name,
+        **dump.op,
         specs=specs(
             dump, "Every row of `{table}` as the source held it, in one snapshot with the dataset's other tables."
         ),
         can_subset=True,
-        required_resource_keys=set(dump.endpoints),
-        pool=dump.pool,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
         run = engine("dump")

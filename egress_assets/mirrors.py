@@ -44,14 +44,12 @@ def assets(mirror: Stage, engine: Engine) -> dg.AssetsDefinition:
     name = mirror.unit.names[0]
 
     @dg.multi_asset(
-        name=mirror.name,
+        **mirror.op,
         specs=specs(
             mirror,
             f"The objects of a date, copied to `{mirror.store}` and verified there.",
             condition=automation.downstream() if mirror.parents else None,
         ),
-        required_resource_keys=set(mirror.endpoints),
-        pool=mirror.pool,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
         run = engine("mirror")

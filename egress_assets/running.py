@@ -5,6 +5,7 @@ for a table succeeds with everything below it skipped. So a run that finds nothi
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -34,6 +35,25 @@ class Work:
     on: Listener
 
 
+class Progress:
+    """Listens to the engine: a log line now and then while something is on its way, for people who watch a long run.
+
+    What is finished the engine logs itself.
+    """
+
+    def __init__(self, title: str, *, every: float = 30.0) -> None:
+        self._title, self._every = title, every
+        self._told = time.monotonic()
+
+    def __call__(self, tick: Tick) -> None:
+        at = time.monotonic()
+        if tick.finished or at - self._told < self._every:
+            return
+        self._told = at
+        of = f" of {tick.total}" if tick.total else ""
+        logger.info("%s: %s %s, %d%s %s so far", self._title, tick.phase, tick.item, tick.done, of, tick.unit)
+
+
 def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Work], StageResult]) -> Iterator[Event]:
     """Run the engine for the selected tables of one date.
 
@@ -58,7 +78,7 @@ def platform(resources: object, catalog: Catalog) -> Platform:
 def _work(context: dg.AssetExecutionContext, stage: Stage, selected: Mapping[str, dg.AssetKey]) -> Work:
     date = partitions.date_of(context, stage.calendar)
     tables = None if len(selected) == len(stage.keys) else tuple(selected)
-    return Work(platform(context.resources, stage.catalog), date, tables, _log(stage))
+    return Work(platform(context.resources, stage.catalog), date, tables, Progress(stage.unit.title))
 
 
 def _selected(context: dg.AssetExecutionContext, stage: Stage) -> Mapping[str, dg.AssetKey]:
@@ -95,13 +115,3 @@ def _refused(
 
 def _check_wanted(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
     return dg.AssetCheckKey(key, checks.GATE) in context.selected_asset_check_keys
-
-
-def _log(stage: Stage) -> Listener:
-    """Progress as log lines: one for what is finished, none for what is on its way."""
-
-    def tell(tick: Tick) -> None:
-        if tick.finished:
-            logger.info("%s of %s %s: %d %s", tick.phase, stage.unit.title, tick.item, tick.done, tick.unit)
-
-    return tell

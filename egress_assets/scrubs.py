@@ -44,12 +44,10 @@ def assets(scrub: Stage, engine: Engine) -> dg.AssetsDefinition:
     """All tables of one date, masked in one snapshot; published whole, or not at all when the gate finds something."""
 
     @dg.multi_asset(
-        name=scrub.name,
+        **scrub.op,
         specs=specs(scrub, "`{table}` with every column masked or kept on purpose; nothing raw is written."),
         check_specs=[checks.gate(key, scrub.partitions) for key in scrub.keys.values()],
         can_subset=True,
-        required_resource_keys=set(scrub.endpoints),
-        pool=scrub.pool,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
         run = engine("scrub")

@@ -51,6 +51,16 @@ class Stage:
         return dg.AssetKey(asset_key(self.unit, table))
 
     @property
+    def op(self) -> dict[str, Any]:
+        """What every op says of itself to `multi_asset`."""
+        return {
+            "name": self.name,
+            "required_resource_keys": set(self.endpoints),
+            "pool": self.pool,
+            "op_tags": {"egress/unit": str(self.unit)},
+        }
+
+    @property
     def keys(self) -> Mapping[str, dg.AssetKey]:
         """Asset keys by table."""
         return {table: self.key(table) for table in self.tables or ("",)}

@@ -50,13 +50,9 @@ def asset(node: Any) -> dict[str, Any]:
         "kinds": sorted(node.kinds),
         "table": node.metadata.get("dagster/table_name"),
         "partitions": parts and [parts.start.date().isoformat(), parts.timezone, parts.end_offset, parts.cron_schedule],
-        "automation": node.automation_condition and digest(node.automation_condition),
+        "automation": node.automation_condition and node.automation_condition.get_label(),
         "declared": reference(node.metadata.get("dagster/code_references")),
     }
-
-
-def digest(condition: dg.AutomationCondition) -> str:
-    return condition.get_label() or condition.get_node_unique_id(parent_unique_id=None, index=None, target_key=None)
 
 
 def reference(found: Any) -> str | None:
@@ -73,6 +69,7 @@ def check(spec: Any) -> dict[str, Any]:
 def op(definition: dg.AssetsDefinition) -> dict[str, Any]:
     return {
         "pool": definition.op.pool,
+        "tags": dict(definition.op.tags),
         "subset": definition.can_subset,
         "resources": sorted(definition.required_resource_keys),
         "assets": len(definition.keys),

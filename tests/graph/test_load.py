@@ -75,3 +75,11 @@ def test_loading_definitions_prints_no_warning():
     ours = [line for line in done.stderr.splitlines() if "PreviewWarning" in line or "BetaWarning" in line]
     assert done.returncode == 0
     assert ours == []
+
+
+def test_dagsters_own_command_loads_the_location_from_the_repositorys_root():
+    """What `dagster dev` would load: workspace.yaml, by its name."""
+    binary = Path(sys.executable).with_name("dagster")
+    done = subprocess.run([binary, "definitions", "validate"], capture_output=True, text=True, cwd=ROOT, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "egress" in done.stdout + done.stderr
