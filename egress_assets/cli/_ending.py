@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from egress_assets.cli._output import ReaderGone
 from egress_assets.cli._state import State
 from egress_assets.engine.errors import CatalogError, EgressError
 
@@ -35,7 +36,6 @@ def ended(state: State, work: Callable[[], Any]) -> int:
     _listen(state)
     try:
         code = work()
-        sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         return 128 + (state.signal or signal.SIGINT)
     except click.ClickException as error:
@@ -43,7 +43,7 @@ def ended(state: State, work: Callable[[], Any]) -> int:
         return USAGE
     except EgressError as error:
         return _told(state, error)
-    except BrokenPipeError:
+    except ReaderGone:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tells it again at its end
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the last place where it can be told without a traceback

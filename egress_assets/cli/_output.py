@@ -28,10 +28,22 @@ class Shown:
     numbers: frozenset[str] = frozenset()
 
 
+class ReaderGone(Exception):
+    """Whoever read stdout has left. click would take a BrokenPipeError for itself, and exit with 1."""
+
+
+def write(text: str) -> None:
+    """Print to stdout now. Raises ReaderGone."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
 def emit(state: State, document: Mapping[str, Any], *shown: Shown | str) -> None:
     """Print the document with --json, else what is shown. Called once an invocation."""
     if state.json:
-        print(json.dumps(document, ensure_ascii=False, default=str))
+        write(json.dumps(document, ensure_ascii=False, default=str))
         return
     from rich.console import Console
 
@@ -42,7 +54,7 @@ def emit(state: State, document: Mapping[str, Any], *shown: Shown | str) -> None
         for each in shown:
             console.print(clean(each) if isinstance(each, str) else _table(each))
     if captured:
-        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+        write("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 def _table(shown: Shown) -> Any:

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from egress_assets.cli._output import write
+
 
 @click.group("catalog")
 def command() -> None:
@@ -20,4 +22,4 @@ def schema() -> None:
     """
     from egress_assets.engine.catalog.schema import catalog_schema
 
-    click.echo(json.dumps(catalog_schema(), indent=1, ensure_ascii=False))
+    write(json.dumps(catalog_schema(), indent=1, ensure_ascii=False))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from egress_assets.cli._output import write
+
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -18,4 +20,4 @@ def command(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(kind(ctx.find_root().command, {}, "egress", "_EGRESS_COMPLETE").source())
+    write(kind(ctx.find_root().command, {}, "egress", "_EGRESS_COMPLETE").source())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,10 @@ from egress_assets.cli._options import (
 from egress_assets.cli._run import run_stage
 from egress_assets.cli._state import State
 
+if TYPE_CHECKING:
+    from egress_assets.engine.layout import Unit
+    from egress_assets.engine.platform import Platform
+
 
 @click.command("dump")
 @dataset_argument
@@ -29,9 +33,18 @@ from egress_assets.cli._state import State
 def command(state: State, dataset: str, date: str | None, **options: Any) -> None:
     """Dump a dataset's tables raw, in one snapshot, to its trusted store."""
     from egress_assets.engine.dump.run import run
-    from egress_assets.engine.layout import dump_unit
 
     def call(platform: Any, day: str, on: Any) -> Any:
         return run(platform, dataset, day, on=on, **options)
 
-    run_stage(state, lambda _: dump_unit(dataset), date, call)
+    run_stage(state, lambda platform: _unit(platform, dataset), date, call)
+
+
+def _unit(platform: Platform, dataset: str) -> Unit:
+    from egress_assets.engine.catalog.units import require_dataset
+    from egress_assets.engine.errors import CatalogError
+    from egress_assets.engine.layout import dump_unit
+
+    if require_dataset(platform.catalog, dataset).dump is None:
+        raise CatalogError(f"{dataset} has no raw dump", hint=f"Add `dump: {{}}` to {dataset}.yaml, or scrub it.")
+    return dump_unit(dataset)

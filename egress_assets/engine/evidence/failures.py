@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from egress_assets.engine.errors import EgressError, ManifestInvalid
+from egress_assets.engine.errors import DeliveryBusy, EgressError, ManifestInvalid, Superseded
 from egress_assets.engine.evidence.driver import Evidence, microseconds
 from egress_assets.engine.evidence.records import FORMAT, canonical, parse_record
 from egress_assets.engine.layout import FAILURES, Unit, failure_key, parse_failure_key
@@ -53,7 +53,12 @@ class Failure:
 
 
 def record_failure(evidence: Evidence, unit: Unit, date: str, error: EgressError) -> None:
-    """Note how a run of `unit` for `date` ended. Never raises an EgressError: the caller has one to raise already."""
+    """Note how a run of `unit` for `date` ended. Never raises an EgressError: the caller has one to raise already.
+
+    Superseded and DeliveryBusy are not noted: another run is at it or has done it, and it may have ended before this.
+    """
+    if isinstance(error, Superseded | DeliveryBusy):
+        return
     failure = Failure(unit, date, error.code, error.message, error.hint, error.retryable, microseconds(now()))
     try:
         evidence.store.put(failure_key(unit, date), canonical(failure.to_json()))

@@ -1,0 +1,175 @@
+"""The morning's table: what each date of each unit has come to, judged from what was seen and the hour."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.catalog.units import dataset_of, units_of
+from egress_assets.engine.errors import CatalogError
+from egress_assets.engine.evidence.failures import Failure
+from egress_assets.engine.evidence.here import this
+from egress_assets.engine.evidence.proofs import Event, Hold, Receipt
+from egress_assets.engine.evidence.records import Entry, Note, Pointer, Position, canonical
+from egress_assets.engine.layout import Unit, delivery_unit, dump_unit, mirror_unit, scrub_unit
+from egress_assets.engine.status import Row, Seen, Truth, judge
+
+DATE = "2026-11-19"
+DUMP, SCRUB, MIRROR, DELIVERY = (
+    dump_unit("shop"), scrub_unit("shop", "shared"), mirror_unit("m"), delivery_unit("acme", "orders")
+)  # fmt: skip
+TABLES = ("public.a", "public.b")
+CATALOG = Catalog.model_validate(
+    {
+        "endpoints": {
+            "timezone": "Europe/London",
+            "evidence": {"store": "e"},
+            "sources": {"db": {"dsn": "x"}},
+            "stores": {"e": {"bucket": "e"}},
+            "recipients": {"acme": {"transfer_type": "sft", "sla": "06:00"}, "late": {"transfer_type": "sft"}},
+        },
+        "datasets": {
+            "shop": {
+                "source": "db", "start": "2026-11-01", "schedule": "02:15", "dump": {}, "scrub": {"key": "k"},
+                "tables": {name: {"id": "keep"} for name in TABLES},
+                "mirrors": {"m": {"to": "e"}},
+                "deliveries": {"acme/orders": {"from": "public.a"}},
+            }
+        },
+    }
+)  # fmt: skip
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@dataclass
+class Case:
+    """What was seen of DATE; `judged` gives the rows by unit."""
+
+    at: datetime = NOON
+    seen: Seen = field(default_factory=Seen)
+
+    def pointer(self, unit: Unit, *tables: str, snapshots: tuple[str, ...] = ("s", "s"), generation: int = 1) -> None:
+        entries = {
+            name: Entry("a", "m", "c", Position("l", 1), snapshot)
+            for name, snapshot in zip(tables, snapshots, strict=False)
+        }
+        pointer = Pointer(unit, DATE, generation, entries, "a", "", "n")
+        self.seen.truths[unit, DATE] = Truth(pointer, 10, 100)
+
+    def judged(self) -> dict[Unit, Row]:
+        return {row.unit: row for row in judge(CATALOG, self.seen, {"shop": [DATE]}, self.at)}
+
+
+def failure(unit: Unit) -> Failure:
+    return Failure(unit, DATE, "source_denied", "no entry", "Ask.", False, 1)
+
+
+def receipt(**fields: Any) -> Receipt:
+    known = {"identity": "i", "by": "b", "how": "sent", "recipient": "acme", "pipeline": "orders", "order": (DATE, 1),
+             "destination": "d", "sha256": "s", "bytes": 7, "era": 0, "at": 1}  # fmt: skip
+    return Receipt(**known | fields)
+
+
+def test_everything_of_one_snapshot_is_done() -> None:
+    case = Case()
+    case.pointer(SCRUB, *TABLES, generation=3)
+    row = case.judged()[SCRUB]
+    assert (row.state, row.generation, row.tables, row.rows, row.bytes) == ("done", 3, 2, 10, 100)
+
+
+@pytest.mark.parametrize(
+    ("tables", "snapshots", "detail"),
+    [
+        (TABLES[:1], ("s",), "1 of 2 tables lacking"),
+        (TABLES, ("s", "t"), "tables of several snapshots"),
+    ],
+)
+def test_what_is_no_whole_dataset_is_partial(tables: tuple[str, ...], snapshots: tuple[str, ...], detail: str) -> None:
+    case = Case()
+    case.pointer(DUMP, *tables, snapshots=snapshots)
+    assert (case.judged()[DUMP].state, case.judged()[DUMP].detail) == ("partial", detail)
+
+
+@pytest.mark.parametrize(
+    ("hour", "scrub", "delivery"),
+    [
+        ("2026-11-20T02:14", "due", "due"),
+        ("2026-11-20T02:16", "missing", "missing"),
+        ("2026-11-20T03:16", "late", "missing"),
+        ("2026-11-20T06:01", "late", "late"),
+    ],
+)
+def test_nothing_is_due_missing_or_late_by_the_hour(hour: str, scrub: str, delivery: str) -> None:
+    """A run is late an hour after its schedule, a delivery when its SLA has passed."""
+    rows = Case(at=datetime.fromisoformat(hour).replace(tzinfo=UTC)).judged()
+    assert (rows[SCRUB].state, rows[MIRROR].state, rows[DELIVERY].state) == (scrub, scrub, delivery)
+
+
+def test_late_says_since_when_on_the_catalogs_clock() -> None:
+    assert Case().judged()[DELIVERY].detail == "since 2026-11-20 06:00"
+
+
+def test_a_failure_is_told_with_its_reason_even_over_an_older_truth() -> None:
+    case = Case()
+    case.pointer(SCRUB, *TABLES)
+    case.seen.failures = {(unit, DATE): failure(unit) for unit in (SCRUB, MIRROR, DELIVERY)}
+    rows = case.judged()
+    assert {rows[unit].state for unit in (SCRUB, MIRROR, DELIVERY)} == {"failed"}
+    assert rows[SCRUB].detail == "source_denied: no entry"
+    assert rows[SCRUB].rows == 10, "the previous truth is still there"
+
+
+def test_an_attempt_without_end_is_not_sealed() -> None:
+    case = Case()
+    mine = this("20261120T020000000-0a0b0c0d")
+    case.seen.unsealed[SCRUB, DATE] = mine
+    assert (case.judged()[SCRUB].state, case.judged()[SCRUB].detail) == ("not sealed", f"{mine.attempt} on {mine.host}")
+    case.seen.unsealed[SCRUB, DATE] = Note(mine.attempt, mine.host, mine.boot, mine.pid, "another start")
+    assert case.judged()[SCRUB].detail.endswith("its process is gone")
+    case.pointer(SCRUB, *TABLES)
+    assert case.judged()[SCRUB].state == "done", "what is true does not wait for a new attempt"
+
+
+def test_receipts_make_a_delivery() -> None:
+    case = Case()
+    case.seen.receipts = {("acme", "orders", DATE): [receipt(), receipt(identity="j")]}
+    row = case.judged()[DELIVERY]
+    assert (row.state, row.detail, row.receipts, row.bytes) == ("delivered", "2 receipts", 2, 14)
+
+
+def test_bytes_that_were_prepared_are_no_delivery() -> None:
+    case = Case()
+    case.pointer(DELIVERY, "objects")
+    assert case.judged()[DELIVERY].state == "late"
+
+
+@pytest.mark.parametrize("name", ["recipient/acme", "dataset/shop"])
+def test_a_hold_is_told_with_who_and_why(name: str) -> None:
+    case = Case()
+    case.seen.holds[name] = Hold(True, Event("hold", name, "dpo", "complaint", "n"))
+    row = case.judged()[DELIVERY]
+    assert (row.state, row.detail) == ("held", f"{name} by dpo: complaint")
+    assert case.judged()[SCRUB].state == "late", "a hold stops sending only"
+
+
+def test_the_newest_date_comes_first_and_units_in_the_order_they_become_true() -> None:
+    rows = list(judge(CATALOG, Seen(), {"shop": ["2026-11-18", DATE]}, NOON))
+    assert [row.unit for row in rows] == [DUMP, SCRUB, MIRROR, DELIVERY] * 2
+    assert [row.date for row in rows[::4]] == [DATE, "2026-11-18"]
+
+
+def test_units_belong_to_a_dataset_or_are_unknown() -> None:
+    assert units_of(CATALOG, "shop") == (DUMP, SCRUB, MIRROR, DELIVERY)
+    assert dataset_of(CATALOG, DELIVERY) == "shop"
+    with pytest.raises(CatalogError, match="'mirror/n' is not a unit") as caught:
+        dataset_of(CATALOG, mirror_unit("n"))
+    assert "did you mean mirror/m?" in caught.value.hint
+    with pytest.raises(CatalogError, match="'shpo' is not a dataset"):
+        units_of(CATALOG, "shpo")
+
+
+def test_a_failure_survives_its_record() -> None:
+    one = failure(SCRUB)
+    assert Failure.parse(canonical(one.to_json())) == one
