@@ -276,6 +276,33 @@ def test_everything_that_is_wrong_at_the_endpoints_is_told_at_once(cli: Cli, tmp
     assert "public.clcks" in told["dataset events"]["detail"]
 
 
+UNREACHABLE = """\
+sources:
+  shop_db: {dsn: "host=127.0.0.1 port=1 dbname=x user=u password=hunter2", tls: disable}
+stores:
+  evidence: {endpoint: "http://127.0.0.1:1", access_key: a, secret_key: hunter2}
+  lake: {endpoint: "http://127.0.0.1:1", access_key: a, secret_key: hunter2}
+  quarantine: {endpoint: "http://127.0.0.1:1", access_key: a, secret_key: hunter2}
+recipients:
+  acme: {env: any, url: "https://127.0.0.1:1/DA", ca: "", cert: "", key: ""}
+"""
+
+
+def test_endpoints_that_are_not_there_are_all_told_without_a_secret(cli: Cli, tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    shutil.copytree(cli.catalog, away)
+    (away / "endpoints.dev.yaml").write_text(UNREACHABLE)
+    done = cli.run("--catalog", str(away), "check", "--live", EGRESS_ENV="dev", CEPH_URL="", EVENTS_DSN="")
+    assert done.returncode == 10
+    told = {line.split("  ")[0] for line in done.stdout.splitlines() if "  problem  " in line}
+    assert told == {
+        "store ceph", "store evidence", "store lake", "store quarantine", "source events_db", "source shop_db",
+        "dataset events", "dataset shop", "recipient acme",
+    }  # fmt: skip
+    assert f"{away}/endpoints.yaml:14: stores.ceph.endpoint: environment variable CEPH_URL is empty" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_a_failure_is_shown_until_a_run_succeeds(cli: Cli, chain: dict[str, Any]) -> None:
     assert chain["failed"]["mirror/events"] == "failed"
     assert cli.states() == {unit: "delivered" if "acme" in unit else "done" for unit in UNITS}

@@ -47,7 +47,7 @@ def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
 
     An authorisation whose `until` has passed is in `Catalog.lapsed` and no error by itself: the one mirror or delivery
     that needs it is refused when it runs, and midnight doesn't stop the other datasets.
-    200 datasets of 10 tables and 100 columns take about 1 s and 100 MB.
+    200 datasets of 10 tables with 10 columns each take 0.8 s of CPU and 46 MB.
     Raises: CatalogError with `problems`, one line each: `catalog/shop.yaml:12: tables.public.orders: what is wrong`.
     """
     folder = catalog_folder() if path is None else Path(path)
