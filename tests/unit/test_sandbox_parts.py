@@ -26,6 +26,8 @@ def spawn_sleeper(folder: Path, *marks: str) -> processes.Process:
     pid = processes.spawn(
         ["/bin/sh", "-c", "sleep 60 & wait", *marks], log=folder / "log", folder=folder, environment={}
     )
+    while b'exec "$@"' in Path(f"/proc/{pid}/cmdline").read_bytes():  # the shell that changes folder comes first
+        time.sleep(0.001)
     process = processes.identify(pid)
     assert process is not None
     return process
