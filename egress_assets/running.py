@@ -14,6 +14,7 @@ import dagster as dg
 from egress_assets import checks, failures, partitions, results
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.errors import EgressError, GateFailed
+from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.platform import Platform, environment
 from egress_assets.engine.progress import Listener, Tick
 from egress_assets.engine.result import StageResult
@@ -61,7 +62,10 @@ def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Wor
     """
     selected = _selected(context, stage)
     try:
-        events = list(_told(context, stage, selected, call(_work(context, stage, selected))))
+        work = _work(context, stage, selected)
+        with noted(work.platform.evidence, stage.unit, work.date):
+            result = call(work)
+        events = list(_told(context, stage, selected, result))
     except EgressError as error:
         failures.stop_run_retries(context, error)
         if isinstance(error, GateFailed):

@@ -27,19 +27,13 @@ def run_stage(state: State, unit: Callable[[Platform], Unit], date: str | None, 
     Its failure is kept for `egress status` and raised; its success clears an earlier one.
     """
     from egress_assets.engine.catalog.units import dataset_of
-    from egress_assets.engine.errors import EgressError
-    from egress_assets.engine.evidence.failures import clear_failure, record_failure
+    from egress_assets.engine.evidence.failures import noted
 
     platform = state.platform()
     found = unit(platform)
     day = date_of(platform.catalog, dataset_of(platform.catalog, found), date)
-    try:
-        with progress() as listener:
-            result = call(platform, day, listener)
-    except EgressError as error:
-        record_failure(platform.evidence, found, day, error)
-        raise
-    clear_failure(platform.evidence, found, day)
+    with noted(platform.evidence, found, day), progress() as listener:
+        result = call(platform, day, listener)
     _tell(state, result)
 
 

@@ -136,7 +136,7 @@ class Superseded(StoreError):
 
 
 class Swept(StoreError):
-    """This attempt was declared dead by a sweeper (a tombstone lies at its manifest's key)."""
+    """A sweeper declared the attempt dead: a tombstone lies at its manifest's key."""
 
     code, retryable = "swept", True
 

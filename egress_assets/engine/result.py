@@ -48,7 +48,7 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class PlanLine:
-    """One thing that a run would do: `=` nothing, `+` write, `*` replace, `-` remove, `>` send, `<` read, `!` refuse."""
+    """One thing a run would do: `=` nothing, `+` write, `*` replace, `-` remove, `>` send, `<` read, `!` refuse."""
 
     sign: Literal["=", "+", "*", "-", ">", "<", "!"]
     what: str

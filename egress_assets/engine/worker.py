@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -39,7 +39,7 @@ _GONE = 70
 class Worker:
     """One connection, one store, one table at a time."""
 
-    def __init__(self, lines: BinaryIO, answers: BinaryIO) -> None:
+    def __init__(self, lines: Iterable[bytes], answers: BinaryIO) -> None:
         self._lines, self._answers = lines, answers
         self._speaking = threading.Lock()
         self._stop = threading.Event()
@@ -132,6 +132,14 @@ def task_of(message: Mapping[str, Any]) -> TableTask:
     return TableTask(**plain)
 
 
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Not sys.stdin: Python dies with a fatal error when it exits while another thread reads that."""
+    rest = b""
+    while read := os.read(descriptor, 2**16):
+        *whole, rest = (rest + read).split(b"\n")
+        yield from whole
+
+
 def _terminated(_number: int, _frame: object) -> None:
     raise Stopped
 
@@ -142,7 +150,7 @@ def main() -> int:
     os.dup2(2, 1)
     signal.signal(signal.SIGTERM, _terminated)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s:%(name)s: %(message)s")
-    return Worker(sys.stdin.buffer, answers).run()
+    return Worker(_lines(0), answers).run()
 
 
 if __name__ == "__main__":

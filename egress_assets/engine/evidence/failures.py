@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,17 @@ class Failure:
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise ManifestInvalid(f"a failure lacks or garbles a field: {error}") from error
+
+
+@contextmanager
+def noted(evidence: Evidence, unit: Unit, date: str) -> Iterator[None]:
+    """Around a run: its EgressError is noted and raised on, its success resolves what was noted before."""
+    try:
+        yield
+    except EgressError as error:
+        record_failure(evidence, unit, date, error)
+        raise
+    clear_failure(evidence, unit, date)
 
 
 def record_failure(evidence: Evidence, unit: Unit, date: str, error: EgressError) -> None:

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from egress_assets.engine.errors import Superseded
 from egress_assets.engine.evidence.records import Pointer
 from egress_assets.engine.layout import manifest_key, mirrored_manifest_key
 from egress_assets.engine.mirror import bucket, partition
 from egress_assets.engine.mirror.copy import IN_FLIGHT
-from egress_assets.engine.mirror.spec import BucketMirror, Mirror, PartitionMirror, Totals, calendar_of, find_mirror
+from egress_assets.engine.mirror.spec import AnyMirror, BucketMirror, PartitionMirror, Totals, calendar_of, find_mirror
 from egress_assets.engine.partition import now
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, silent
@@ -33,22 +34,13 @@ def run(platform: Platform, name: str, date: str, *, again: bool = False, on: Li
     mirror = find_mirror(platform, name)
     calendar_of(platform, mirror).require_known(date, now())
     totals = Totals()
-    standing = None if again or isinstance(mirror, BucketMirror) else _standing(platform, mirror, date)
-    if standing is not None:
-        for content in standing.contents.values():
-            for o in content.record.objects:
-                totals.add(o.bytes, sent=False)
-        return _result(mirror, date, _Ended("nothing", standing.pointer), totals, began)
-    if isinstance(mirror, BucketMirror):
-        work = bucket.Work(platform, mirror, date, on, totals).draft
-    else:
-        work = partition.Work(platform, mirror, date, on, totals).draft
-    outcome = platform.evidence.materialise(mirror.unit, date, work)
+    ended = None if again else _nothing_to_do(platform, mirror, date, totals)
+    ended = ended or _mirrored(platform, mirror, date, on, totals)
     logger.info(
         "mirrored %s %s: %d objects, %d of them sent, %d bytes sent in %.1f s",
         name, date, totals.objects, totals.sent_objects, totals.sent_bytes, time.monotonic() - began,
     )  # fmt: skip
-    return _result(mirror, date, _Ended(outcome.how, outcome.pointer), totals, began)
+    return _result(mirror, date, ended, totals, began)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +49,33 @@ class _Ended:
     pointer: Pointer
 
 
-def _standing(platform: Platform, mirror: PartitionMirror, date: str) -> Truth | None:
-    """The mirror's truth when it stands for what the parent's pointer names and each object still answers.
+def _mirrored(platform: Platform, mirror: AnyMirror, date: str, on: Listener, totals: Totals) -> _Ended:
+    if isinstance(mirror, BucketMirror):
+        work = bucket.Work(platform, mirror, date, on, totals).draft
+    else:
+        work = partition.Work(platform, mirror, date, on, totals).draft
+    try:
+        outcome = platform.evidence.materialise(mirror.unit, date, work)
+    except Superseded:  # by a run beside this one: of the same objects, or of newer ones
+        if ended := _nothing_to_do(platform, mirror, date, totals):
+            return ended
+        raise
+    return _Ended(outcome.how, outcome.pointer)
 
-    A foreign bucket has no pointer that could say so: its listings are compared each time.
-    """
+
+def _nothing_to_do(platform: Platform, mirror: AnyMirror, date: str, totals: Totals) -> _Ended | None:
+    """A foreign bucket has no pointer that could say so: its listings are compared each time."""
+    standing = None if isinstance(mirror, BucketMirror) else _standing(platform, mirror, date)
+    if standing is None:
+        return None
+    totals.restart()
+    for o in standing.contents[OBJECTS].record.objects:
+        totals.add(o.bytes, sent=False)
+    return _Ended("nothing", standing.pointer)
+
+
+def _standing(platform: Platform, mirror: PartitionMirror, date: str) -> Truth | None:
+    """The mirror's truth when it stands for what the parent's pointer names and each object still answers."""
     mine, parent = read_truth(platform, mirror.unit, date), read_truth(platform, mirror.parent, date)
     if mine is None or parent is None or mine.pointer.spec_digest != mirror.spec_digest:
         return None
@@ -78,7 +92,7 @@ def _standing(platform: Platform, mirror: PartitionMirror, date: str) -> Truth |
         return mine if all(map(partition.is_there, tasks, heads)) else None
 
 
-def _result(mirror: Mirror, date: str, ended: _Ended, totals: Totals, began: float) -> StageResult:
+def _result(mirror: AnyMirror, date: str, ended: _Ended, totals: Totals, began: float) -> StageResult:
     entry = ended.pointer.entries[OBJECTS]
     table = TableResult(
         table=OBJECTS,

@@ -59,7 +59,10 @@ class BucketMirror(Mirror):
     source: MirrorFrom
 
 
-def calendar_of(platform: Platform, mirror: Mirror) -> Calendar:
+AnyMirror = PartitionMirror | BucketMirror
+
+
+def calendar_of(platform: Platform, mirror: AnyMirror) -> Calendar:
     """How the mirror's dates are counted."""
     own = platform.catalog.calendar(mirror.dataset)
     return replace(own, label="run_day") if isinstance(mirror, BucketMirror) else own
@@ -87,7 +90,7 @@ class Totals:
         self.sent_bytes += size * sent
 
 
-def find_mirror(platform: Platform, name: str) -> PartitionMirror | BucketMirror:
+def find_mirror(platform: Platform, name: str) -> AnyMirror:
     """The mirror of this name, whichever dataset it is written under. Raises CatalogError."""
     found = {d: m.mirrors[name] for d, m in platform.catalog.datasets.items() if name in m.mirrors}
     if len(found) != 1:
