@@ -5,13 +5,22 @@ The store in memory keeps the Store protocol's promises and counts what it was a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from egress_assets import sandbox
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.errors import ObjectConflict, ObjectMissing
 from egress_assets.engine.evidence.records import (
@@ -30,6 +39,7 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.stores import Answer, Head, Listed, Pending, Store, Uploaded
 from egress_assets.engine.stores.settings import StoreSettings
 from egress_assets.engine.stream import compressed
+from egress_assets.sandbox import Sandbox
 
 DATE = "2026-11-20"
 NOW = "2026-11-21T03:00:00+00:00"
@@ -274,3 +284,55 @@ def _table(lake: Store, unit: Unit, made: Made, name: tuple[str, str, str]) -> T
     columns = (Column("id", "integer"), Column("name, or what", "text", mask="keep"))
     content = digest([table, rows.decode("latin-1")])
     return TableRecord(tuple(records), content, columns, made.format, len(lines), "policy", checks)
+
+
+# ------------------------------------------------------------------------------------------------------- real servers
+BUCKETS = {"evidence": "evidence", "lake": "lake", "foreign": "quarantine", "inside": "quarantine", "ceph": "mirror"}
+
+
+@contextlib.contextmanager
+def sandboxed() -> Iterator[Sandbox]:
+    """A sandbox of its own; its folder's path is short, because a socket's has 107 bytes."""
+    home = Path(tempfile.mkdtemp(prefix="egt-", dir="/tmp"))
+    try:
+        yield sandbox.start(home)
+    finally:
+        sandbox.remove(home)
+        shutil.rmtree(home)
+
+
+def over(servers: Sandbox, token: str, **given: Any) -> Platform:
+    """A platform over the servers; stores are prefixes named by `token`, so that tests don't meet."""
+    stores = {
+        name: servers.stores[bucket].model_copy(
+            update={"name": name, "zone": STORES[name], "prefix": f"{token}/{name}", "part_bytes": 5 * 2**20}
+        )
+        for name, bucket in BUCKETS.items()
+    }
+    at = servers.receiver
+    sft = {"url": at.url, "ca": str(at.ca), "cert": str(at.cert), "key": str(at.key), "knows": "idempotent"}
+    inbox = servers.stores["recipient-inbox"].model_dump() | {"prefix": token}
+    drop = servers.folder / token
+    drop.mkdir(exist_ok=True)
+    settings = {"acme": sft, "bucket": inbox, "agent": {"path": str(drop)}} | given.pop("settings", {})
+    types = {"acme": "sft", "bucket": "s3", "agent": "folder"}
+    recipients = {name: {"transfer_type": kind} for name, kind in types.items()} | given.pop("recipients", {})
+    env = given.pop("env", "sandbox")
+    return Platform(catalog(recipients, **given), Provider(settings, stores), env)
+
+
+def child(servers: Sandbox, token: str, body: str, **given: Any) -> subprocess.Popen[str]:
+    """Another process over the same platform `p`; `body` is its program. Ends with this process's pipe."""
+    program = _CHILD.format(folder=str(servers.state.folder), token=token, given=given) + textwrap.dedent(body)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "EGRESS_NOW": NOW}
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+_CHILD = """
+import os, sys, time
+from pathlib import Path
+from egress_assets import sandbox
+from tests.platforms import *
+p = over(sandbox.start(Path({folder!r})), {token!r}, **{given!r})
+"""
