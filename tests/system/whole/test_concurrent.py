@@ -66,7 +66,7 @@ def test_a_run_thought_dead_that_wakes_up_after_its_successor_is_superseded(whol
     os.killpg(zombie.pid, signal.SIGCONT)
     code, said = ended(zombie)
     assert code == Superseded.exit_code, said
-    assert "newer input" in said, said
+    assert "as new or newer" in said, said
     assert versions(whole) == {"whole.people": {newest}, "whole.deeds": {newest}}
     whole_and_verified(whole)
 
