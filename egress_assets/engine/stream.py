@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import zstandard
@@ -91,6 +92,9 @@ class Handover:
     def abandon(self) -> None:
         """The reader stops, for whatever reason; the writer's next put raises."""
         self._abandoned.set()
+        with suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()  # so that a writer that waits for room wakes up now
 
     def __iter__(self) -> Iterator[bytes]:
         while True:

@@ -8,7 +8,7 @@ import os
 import ssl
 import tempfile
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -41,11 +41,11 @@ def parse_jdbc(text: str, name: str) -> dict[str, str]:
     url = text.removeprefix("jdbc:")
     if not url.startswith("postgresql://"):  # jdbc:postgresql:database, at the default host
         url = "postgresql:///" + url.removeprefix("postgresql:").lstrip("/")
-    parts = urlsplit(url)
-    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    place, _, query = url.partition("?")
+    asked = dict(parse_qsl(query, keep_blank_values=True))
     if asked.pop("ssl", "false") == "true":
         asked.setdefault("sslmode", "verify-full")
-    found = parse_dsn(urlunsplit(parts._replace(query="", fragment="")), name)
+    found = parse_dsn(place, name)
     return found | {key: value for key, value in asked.items() if key in _JDBC_KEPT}
 
 

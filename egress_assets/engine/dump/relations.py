@@ -36,6 +36,8 @@ FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = ANY(%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
 """
+_SIZE = "coalesce(pg_table_size(c.oid), 0)"  # takes a lock for a moment, so it may wait behind DDL
+_SIZE_AT_LAST_VACUUM = "c.relpages::bigint * current_setting('block_size')::bigint"
 # pg_inherits and not pg_partition_tree: a partition attached after the snapshot must not be among the leaves.
 _LEAVES = """
 WITH RECURSIVE tree(root, oid) AS (
@@ -43,7 +45,7 @@ WITH RECURSIVE tree(root, oid) AS (
   UNION
   SELECT tree.root, i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending
 )
-SELECT tree.root, n.nspname, c.relname, greatest(c.reltuples, 0)::bigint, coalesce(pg_table_size(c.oid), 0)
+SELECT tree.root, n.nspname, c.relname, greatest(c.reltuples, 0)::bigint, {size}
 FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind <> 'p'
 ORDER BY tree.root, n.nspname COLLATE "C", c.relname COLLATE "C"
@@ -89,8 +91,14 @@ def require_readable(connection: psycopg.Connection, tables: Sequence[str], wher
     return {name: kind for name, kind, _, _ in rows}
 
 
-def describe(connection: psycopg.Connection, tables: Sequence[str], where: str) -> dict[str, Relation]:
-    """The tables in the catalog's order, as this transaction's snapshot sees them. Raises TableMissing."""
+def describe(
+    connection: psycopg.Connection, tables: Sequence[str], where: str, *, locked: bool = True
+) -> dict[str, Relation]:
+    """The tables in the catalog's order, as this transaction's snapshot sees them.
+
+    `locked`: the tables are, so their size can be asked for without waiting; else it is an estimate.
+    Raises TableMissing.
+    """
     found = {row[0]: row for row in connection.execute(_DESCRIBE, _names(tables))}
     if absent := [table for table in tables if table not in found]:
         raise missing(absent, where)
@@ -99,7 +107,8 @@ def describe(connection: psycopg.Connection, tables: Sequence[str], where: str) 
     for oid, *column in connection.execute(_COLUMNS, (oids,)):
         columns[oid].append(ColumnInfo(*column))
     leaves: dict[int, list[tuple[str, str, int, int]]] = {oid: [] for oid in oids}
-    for root, *leaf in connection.execute(_LEAVES, (oids,)):
+    leaves_query = _LEAVES.format(size=_SIZE if locked else _SIZE_AT_LAST_VACUUM).encode()
+    for root, *leaf in connection.execute(leaves_query, (oids,)):
         leaves[root].append((leaf[0], leaf[1], leaf[2], leaf[3]))
     return {table: _relation(found[table], columns, leaves) for table in tables}
 

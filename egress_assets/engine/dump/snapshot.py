@@ -177,6 +177,6 @@ def look(settings: SourceSettings, tables: Sequence[str]) -> dict[str, Relation]
     try:
         with reworded(settings.title()):
             require_readable(connection, tables, settings.title())
-            return describe(connection, tables, settings.title())
+            return describe(connection, tables, settings.title(), locked=False)
     finally:
         connection.close()

@@ -39,6 +39,17 @@ def test_each_form_of_an_address_reaches_the_same_database(db, form):
         assert session.execute("SELECT current_database()").fetchone() == (name,)
 
 
+def test_an_iam_token_takes_the_password_s_place(monkeypatch):
+    for name, value in {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(name, value)
+    settings = SourceSettings(host="db.example", port=5433, user="reader", iam=True, region="eu-west-2")
+    token = settings.keywords()["password"]
+    assert token.startswith("db.example:5433/?")
+    assert "DBUser=reader" in token
+    assert "eu-west-2" in token
+    assert "secret" not in token
+
+
 def refusal(settings: SourceSettings, kind: type[SourceError]) -> SourceError:
     with pytest.raises(SourceError) as caught:
         ping(settings)
