@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
-from egress_assets import automation, deliveries, dumps, mirrors, schedules, scrubs, sources, stages
+from egress_assets import automation, deliveries, dumps, housekeeping, mirrors, schedules, scrubs, sources, stages
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.platform import environment
@@ -45,7 +45,7 @@ def build(catalog: Catalog, *, engine: stages.Engine = stages.engine) -> dg.Defi
         built = dg.Definitions(
             assets=[FACTORIES[s.unit.stage](s, engine) for s in graph] + [asset for asset in observed if asset],
             jobs=list(jobs.values()),
-            schedules=[schedule for schedule in daily if schedule],
+            schedules=[*(schedule for schedule in daily if schedule), housekeeping.schedule(catalog)],
             sensors=[automation.sensor(), *arrivals.sensors(catalog, jobs)],
             resources=resources(catalog, environment()),
             executor=dg.in_process_executor,

@@ -15,7 +15,18 @@ import click
 from egress_assets.cli._ending import ended
 from egress_assets.cli._state import State
 
-_ORDER = ("demo", "check", "plan", "dump", "scrub", "mirror", "deliver", "verify", "status")  # as one meets them
+_ORDER = (
+    "demo",
+    "check",
+    "plan",
+    "dump",
+    "scrub",
+    "mirror",
+    "deliver",
+    "verify",
+    "status",
+    "sweep",
+)  # as one meets them
 
 
 class Verbs(click.Group):

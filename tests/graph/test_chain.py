@@ -104,3 +104,10 @@ def test_every_endpoint_of_the_sandbox_answers_a_ping(sandbox: Path):
     answers = {key: found.ping() for key, found in resources(catalog, "sandbox").items() if not key.startswith("key_")}
     assert all(answers.values())
     assert "PostgreSQL" in answers["source_shop_db"]
+
+
+def test_housekeeping_runs_beside_all_of_it(sandbox: Path):
+    defs = build(load_catalog(ROOT / "catalog", env="sandbox"))
+    with accepted(), dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("housekeeping").execute_in_process(instance=instance)
+    assert result.success

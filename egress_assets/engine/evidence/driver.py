@@ -153,14 +153,14 @@ class Evidence:
         for listed in self.store.list(pointer_prefix(unit)):
             yield parse_pointer_key(listed.key)
 
-    def noted(self) -> Iterator[tuple[Unit, str]]:
-        """All (unit, date) that an attempt ever began, each once in a row: what a scheduled sweep goes through."""
+    def noted(self, *, since: str = "") -> Iterator[tuple[Unit, str]]:
+        """All (unit, date) where an attempt began at `since` (the head of an attempt's id) or later, each once."""
         last = None
         for listed in self.store.list(NOTES):
-            unit, date, _ = parse_note_key(listed.key)
-            if (unit, date) != last:
+            unit, date, attempt = parse_note_key(listed.key)
+            if (unit, date) != last and attempt >= since:
                 yield unit, date
-            last = unit, date
+                last = unit, date
 
     def read(
         self,
