@@ -10,6 +10,8 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import PlanLine
 from egress_assets.engine.stage import Standing, require_date
 
+_UNSIZED = "size unknown until the server's next ANALYZE"
+
 
 def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
     """`=` stands, `+` new, `*` made again and why, `!` what would refuse the run.
@@ -33,7 +35,7 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
 def _line(table: str, relation: Relation, found: Standing) -> PlanLine:
     if not found.reasons:
         return PlanLine("=", table, "stands")
-    size = f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes"
+    size = f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes" if relation.heap_bytes else _UNSIZED
     if found.pointer is None or table not in found.pointer.entries:
         return PlanLine("+", table, size)
     return PlanLine("*", table, f"{found.reasons.get(table, 'another table has changed')}; {size}")
