@@ -20,10 +20,11 @@ from egress_assets.engine.catalog.models import Basis
 from egress_assets.engine.layout import mirror_unit
 from egress_assets.engine.release import ReleasedObject, release_prefix
 from egress_assets.engine.stores.s3 import S3Store
-from egress_assets.engine.transfers import Parcel, Transfer, open_transfer
+from egress_assets.engine.transfers import Parcel, Sent, Transfer, open_transfer, send
 from tests.platforms import platform
 
 LATER = timedelta(minutes=5)
+BODY = b"id,name\n" + b"7,x\n" * 50_000
 
 
 def parcel(body: bytes, destination: str, **changed: Any) -> Parcel:
@@ -56,6 +57,10 @@ class Peer(Protocol):
 
 def opened(peer: Peer, **changed: Any) -> Transfer:
     return open_transfer(peer.transfer_type, {**peer.settings, **changed}, recipient="acme")
+
+
+def give(peer: Peer, body: bytes = BODY, name: str = "in/a.csv", identity: str = "i-1", **changed: Any) -> Sent:
+    return send(opened(peer, **changed), parcel(body, name), chunked(body), identity=identity, not_after=later())
 
 
 @dataclass

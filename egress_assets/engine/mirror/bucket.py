@@ -156,7 +156,7 @@ def _refuse_overlap(platform: Platform, mirror: BucketMirror) -> None:
     """A destination inside the source would be copied into itself, a level deeper each day."""
     source = mirror.source
     read, written = platform.provider.store(source.store), platform.provider.store(mirror.to)
-    if (read.kind, read.endpoint, read.bucket) != (written.kind, written.endpoint, written.bucket):
+    if (read.endpoint, read.bucket) != (written.endpoint, written.bucket):
         return
     listed = read.prefix + source.prefix
     target = written.prefix + mirror.prefix + source.prefix
