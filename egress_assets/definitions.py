@@ -10,7 +10,7 @@ import dagster as dg
 from egress_assets import automation, deliveries, dumps, housekeeping, mirrors, schedules, scrubs, sources, stages
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog
-from egress_assets.engine.platform import environment
+from egress_assets.engine.environment import environment
 from resources.endpoints import resources
 from sensors import arrivals
 

@@ -13,9 +13,10 @@ import dagster as dg
 
 from egress_assets import checks, failures, partitions, results
 from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import EgressError, GateFailed
 from egress_assets.engine.evidence.failures import noted
-from egress_assets.engine.platform import Platform, environment
+from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick
 from egress_assets.engine.result import StageResult
 from egress_assets.stages import Stage

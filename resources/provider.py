@@ -5,8 +5,8 @@ from typing import Any
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
-from egress_assets.engine.platform import environment
 from egress_assets.engine.stores.settings import StoreSettings
 
 

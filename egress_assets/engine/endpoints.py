@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from egress_assets.engine.catalog.loader import environment, load_catalog
+from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog, Ref, StoreModel, Strict
 from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
 from egress_assets.engine.platform import Platform, Provider
 from egress_assets.engine.stores import kinds
@@ -113,6 +114,8 @@ def _file(path: str, where: str) -> str:
         raise CatalogError(f"{where}: file {path}: {error.strerror}", hint=hint) from None
     except UnicodeDecodeError:
         raise CatalogError(f"{where}: file {path} is not UTF-8 text", hint=hint) from None
+    except ValueError:  # a NUL in the path
+        raise CatalogError(f"{where}: file {path!r} can't be a path", hint=hint) from None
     if not text.strip() or len(body) > _LARGEST_FILE:
         raise CatalogError(f"{where}: file {path} is empty or above {_LARGEST_FILE} bytes", hint=hint)
     return text

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import CatalogError, HistoryUnavailable
 
 DateLabel = Literal["data_day", "run_day"]
@@ -20,12 +21,20 @@ DateLabel = Literal["data_day", "run_day"]
 def now() -> datetime:
     """The platform's clock, UTC. `EGRESS_NOW` (ISO 8601 with offset) sets it in the sandbox, nowhere else."""
     said = os.environ.get("EGRESS_NOW")
-    if said and os.environ.get("EGRESS_ENV", "sandbox") == "sandbox":
-        at = datetime.fromisoformat(said)
-        if at.tzinfo is None:
-            raise CatalogError(f"EGRESS_NOW is {said!r}, without an offset", hint="Write 2026-11-20T03:00:00+00:00.")
-        return at.astimezone(UTC)
+    if said and environment() == "sandbox":
+        return _moment(said)
     return datetime.now(UTC)
+
+
+def _moment(said: str) -> datetime:
+    hint = "Write 2026-11-20T03:00:00+00:00."
+    try:
+        at = datetime.fromisoformat(said)
+    except ValueError:
+        raise CatalogError(f"EGRESS_NOW is {said!r}, not a moment", hint=hint) from None
+    if at.tzinfo is None:
+        raise CatalogError(f"EGRESS_NOW is {said!r}, without an offset", hint=hint)
+    return at.astimezone(UTC)
 
 
 def parse_date(text: str) -> date:
@@ -98,7 +107,8 @@ class Calendar:
         _, end = self.bounds(day)
         if at > end + self.grace:
             raise HistoryUnavailable(
-                f"a full extract of {day} was asked for at {at:%Y-%m-%dT%H:%MZ}, {at - end} after the day ended",
+                f"a full extract of {day} was asked for at {at:%Y-%m-%dT%H:%MZ}, "
+                f"{at.replace(microsecond=0) - end} after the day ended",
                 hint="The source has its present state only: extract by `window`, restore a backup, or use --relabel.",
             )
 

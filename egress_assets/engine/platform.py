@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-from egress_assets.engine.catalog.loader import environment as environment  # the word is checked where it is read
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.stores import ManagedStore, open_store
@@ -43,7 +41,6 @@ class Platform:
     catalog: Catalog
     provider: Provider
     env: str = "sandbox"
-    root: Path = field(default_factory=Path.cwd)  # scratch files live under it
     _stores: dict[str, ManagedStore] = field(default_factory=dict)
 
     def store(self, name: str) -> ManagedStore:

@@ -18,12 +18,11 @@ from egress_assets.engine.catalog.problems import Problem
 from egress_assets.engine.catalog.rules import LAPSING, RULES
 from egress_assets.engine.catalog.salvage import salvage
 from egress_assets.engine.catalog.view import ENDPOINTS, View
+from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.partition import now
 
 logger = logging.getLogger(__name__)
-
-ENVIRONMENTS = ("sandbox", "dev", "prod")
 
 
 def catalog_folder() -> Path:
@@ -31,15 +30,7 @@ def catalog_folder() -> Path:
     if said := os.environ.get("EGRESS_CATALOG"):
         return Path(said)
     root = Path(__file__).resolve().parents[3]
-    return (root if (root / "pyproject.toml").is_file() else Path.cwd()) / "catalog"
-
-
-def environment() -> str:
-    """`EGRESS_ENV`, `sandbox` when unset. Raises CatalogError for a word that is none of the three."""
-    said = os.environ.get("EGRESS_ENV") or "sandbox"
-    if said not in ENVIRONMENTS:
-        raise CatalogError(f"EGRESS_ENV is {said!r}", hint=f"Valid: {', '.join(ENVIRONMENTS)}.")
-    return said
+    return root / "catalog" if (root / "pyproject.toml").is_file() else Path("catalog")
 
 
 def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
@@ -110,7 +101,7 @@ def _read(folder: Path, env: str) -> tuple[dict[str, Document], list[Problem]]:
             continue
         if text := _misplaced(file):
             problems.append(Problem(f"{shown}/{file.name}", 0, "", text))
-        elif file.suffix == ".yaml" and file.is_file():
+        elif file.suffix == ".yaml":
             documents[file.stem] = _document(file, problems)
     if len(documents) == 1:
         problems.append(Problem(shown, 0, "", "no dataset: a dataset is a file <name>.yaml beside endpoints.yaml"))
@@ -125,6 +116,8 @@ def _misplaced(file: Path) -> str:
         return "is not read: rename it to .yaml"
     if file.suffix == ".yaml" and not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", file.stem):
         return f"{file.stem!r} is not a dataset's name: lower-case letters, digits and `_`, beginning with a letter"
+    if file.suffix == ".yaml" and not file.is_file():
+        return "is no file: a folder, a pipe, or a link that leads nowhere"
     return ""
 
 
@@ -143,7 +136,7 @@ def _endpoints(folder: Path, env: str, problems: list[Problem]) -> Document:
     """endpoints.yaml with endpoints.<env>.yaml laid over it, field by field of each endpoint."""
     base = _document(folder / f"{ENDPOINTS}.yaml", problems)
     overlay_file = folder / f"{ENDPOINTS}.{env}.yaml"
-    if overlay_file.exists():
+    if overlay_file.exists() or overlay_file.is_symlink():  # a link that leads nowhere is no absent overlay
         overlay = _document(overlay_file, problems)
         base.data = _laid_over(base.data, overlay.data) if base.data is not None else None
         base.places |= overlay.places
@@ -161,7 +154,11 @@ def _laid_over(base: Any, overlay: Any, depth: int = 0) -> Any:
 def _shown(folder: Path) -> str:
     """As short as it can be clicked on."""
     path = folder.resolve()
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) and path != Path.cwd() else str(path)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # the working folder was removed
+        return str(path)
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(path)
 
 
 def _files(folder: Path, documents: dict[str, Document]) -> dict[str, str]:
