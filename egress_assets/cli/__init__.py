@@ -14,6 +14,7 @@ import click
 
 from egress_assets.cli._ending import ended
 from egress_assets.cli._state import State
+from egress_assets.cli._streams import make_safe
 
 _ORDER = (
     "demo",
@@ -57,5 +58,6 @@ def egress(state: State, catalog: Path | None, verbose: bool) -> None:
 
 def main() -> None:
     """The entry point; exits with the code of how it ended."""
+    make_safe()
     state = State()
     raise SystemExit(ended(state, lambda: egress.main(obj=state, prog_name="egress", standalone_mode=False)))

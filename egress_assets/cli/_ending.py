@@ -7,20 +7,21 @@ thread; what a run has not made true by then stays invisible. Should it not end 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 import click
 
-from egress_assets.cli._output import ReaderGone
+from egress_assets.cli._output import write_document
 from egress_assets.cli._state import State
+from egress_assets.cli._streams import OutputLost, ReaderGone
 from egress_assets.engine.errors import CatalogError, EgressError
 
 USAGE, UNEXPECTED, BROKEN_PIPE = 2, 1, 141
@@ -44,7 +45,6 @@ def ended(state: State, work: Callable[[], Any]) -> int:
     except EgressError as error:
         return _told(state, error)
     except ReaderGone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter tells it again at its end
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the last place where it can be told without a traceback
         return _unexpected(state, error)
@@ -81,11 +81,9 @@ def _unexpected(state: State, error: Exception) -> int:
 def _tell(state: State, error: dict[str, Any]) -> None:
     if os.environ.get("EGRESS_DEBUG") == "1":
         traceback.print_exc()
-    if state.json:
-        print(json.dumps({"error": error}, ensure_ascii=False), flush=True)
-        return
-    click.echo(f"error: {error['message']}", err=True)
-    for problem in error["problems"]:
-        click.echo(problem, err=True)
-    if error["hint"]:
-        click.echo(f"HINT: {error['hint']}", err=True)
+    if state.json and error["code"] != OutputLost.code:
+        with suppress(ReaderGone, OutputLost):  # stderr may still have a reader; the error's own code is what counts
+            write_document({"error": error})
+            return
+    lines = [f"error: {error['message']}", *error["problems"], *([f"HINT: {error['hint']}"] if error["hint"] else [])]
+    print(*lines, sep="\n", file=sys.stderr, flush=True)

@@ -75,7 +75,11 @@ relabel_option = click.option(
 
 def tables_option(command: _Command) -> _Command:
     def split(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-        return None if value is None else tuple(filter(None, map(str.strip, value.split(","))))
+        if value is None:
+            return None
+        if not (names := tuple(filter(None, map(str.strip, value.split(","))))):
+            raise click.BadParameter("names no table; leave the option out to take all")
+        return names
 
     text = "Only these, as schema.table,schema.table. Default: all."
     return click.option("--tables", callback=split, metavar="A,B", help=text)(command)
@@ -88,6 +92,6 @@ def date_of(catalog: Catalog, dataset: str, date: str | None) -> str:
 
     require_dataset(catalog, dataset)
     calendar = catalog.calendar(dataset)
-    date = date or calendar.last_complete(now())
-    calendar.require_known(date, now())
-    return date
+    day = calendar.last_complete(now()) if date is None else date  # an empty variable of a script is no default
+    calendar.require_known(day, now())
+    return day

@@ -28,22 +28,20 @@ class Shown:
     numbers: frozenset[str] = frozenset()
 
 
-class ReaderGone(Exception):
-    """Whoever read stdout has left. click would take a BrokenPipeError for itself, and exit with 1."""
-
-
 def write(text: str) -> None:
-    """Print to stdout now. Raises ReaderGone."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        raise ReaderGone from None
+    """Print to stdout now. Raises ReaderGone, OutputLost."""
+    print(text, flush=True)
+
+
+def write_document(document: Mapping[str, Any]) -> None:
+    """One line of JSON in ASCII: valid whatever encoding the environment asks for. Raises as `write`."""
+    write(json.dumps(document, default=str))
 
 
 def emit(state: State, document: Mapping[str, Any], *shown: Shown | str) -> None:
     """Print the document with --json, else what is shown. Called once an invocation."""
     if state.json:
-        write(json.dumps(document, ensure_ascii=False, default=str))
+        write_document(document)
         return
     from rich.console import Console
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from egress_assets.cli import egress
+from egress_assets.cli._streams import OutputLost
 from egress_assets.engine import errors, status
 from egress_assets.sandbox.errors import SandboxUnavailable
 
@@ -58,7 +59,7 @@ def test_every_code_is_told_with_its_exit_and_whether_a_retry_helps() -> None:
     ours = {
         kind
         for kind in below(errors.EgressError)
-        if kind.__module__ in (errors.__name__, SandboxUnavailable.__module__)
+        if kind.__module__ in (errors.__name__, SandboxUnavailable.__module__, OutputLost.__module__)
     }
     told = {row[1].strip("`"): (row[0], row[3]) for row in rows("Exit codes") if row[1]}
     assert told.pop("unexpected") == ("1", "")
