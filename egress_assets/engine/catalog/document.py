@@ -62,6 +62,8 @@ def read_document(path: FilePath, file: str) -> Document:
     """Parse a file; what is wrong with it is in `problems`, never raised."""
     document = Document(file)
     try:
+        if path.exists() and not path.is_file():
+            raise _Refused(0, "is no file")  # a pipe would be waited for
         with path.open("rb") as stream:
             body = stream.read(LARGEST_FILE + 1)
         if len(body) > LARGEST_FILE:

@@ -40,8 +40,10 @@ _HINTS = {
     "NoSuchBucket": "Create the bucket, or correct its name in endpoints.yaml.",
     "AuthorizationHeaderMalformed": "The bucket is in another region: set `region` of the store.",
     "PermanentRedirect": "The bucket is in another region: set `region` of the store.",
+    "KeyTooLongError": "Keys have at most 1,024 bytes, `prefix` included: rename the object at its source.",
     "EntityTooLarge": "Set `part_bytes` or pass the size, so that the object is written in parts.",
 }
+_UNFIT_HINT = "The store does not take this request; docs/providers.md tells which keys and settings which store takes."
 _DENIED_HINT = "Grant the action on bucket and prefix; without s3:ListBucket S3 answers 403 also for absent objects."
 
 
@@ -90,7 +92,7 @@ def refusal(action: str, response: Response, *, tries: int = 1) -> StoreError:
         return ObjectConflict(message, hint="The object exists, or changed since it was read.")
     if response.status in (301, 307, 308):
         hint = _HINTS["PermanentRedirect"]
-    return StoreError(message, hint=hint)
+    return StoreError(message, hint=hint or _UNFIT_HINT)
 
 
 def breakdown(action: str, error: OSError, *, tries: int = 1) -> StoreError:
@@ -99,6 +101,12 @@ def breakdown(action: str, error: OSError, *, tries: int = 1) -> StoreError:
         return StoreDenied(
             f"{action}: certificate does not verify: {getattr(error, 'verify_message', error)}",
             hint="Set `ca` of the store to the CA's PEM file, and name the endpoint as its certificate does.",
+        )
+    if isinstance(error, ssl.SSLError):
+        what = (error.reason or "closed").lower().replace("_", " ")
+        return StoreUnavailable(
+            f"{action}: TLS failed ({what}), after {tries} tries",
+            hint="Does the endpoint speak TLS? `http` or `https`?",
         )
     what = error.strerror or str(error) or type(error).__name__
     return StoreUnavailable(f"{action}: no answer ({what}), after {tries} tries", hint="Is the endpoint up?")

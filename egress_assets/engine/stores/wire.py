@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import select
 import socket
 import ssl
@@ -147,7 +148,7 @@ def _connect_one(sock: socket.socket, target: object, timeout: float, stop: Stop
             raise TimeoutError(errno.ETIMEDOUT, f"no connection within {timeout:g} s")
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
-        raise OSError(code, errno.errorcode.get(code, "connect failed"))
+        raise OSError(code, os.strerror(code))
 
 
 def _handshake(plain: socket.socket, tls: ssl.SSLContext, address: Address, stop: Stop) -> ssl.SSLSocket:
