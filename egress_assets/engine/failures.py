@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from egress_assets.engine.errors import EgressError
+from egress_assets.engine.errors import EgressError, ObjectConflict, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Failures:
             return
         logger.warning("not %s: %r: %s", self.deed, name, error)
         self.count += 1
-        self._in_a_row += 1
+        self._in_a_row += not _is_of_one_object(error)
         if len(self._named) < _SAID:
             self._named.append((name, error))
         if not error.retryable:
@@ -50,3 +50,8 @@ class Failures:
         if self.count > len(self._named):
             named += f"; and {self.count - len(self._named)} more"
         raise type(leading)(f"not {self.deed} ({self.count}): {named}", hint=leading.hint)
+
+
+def _is_of_one_object(error: EgressError) -> bool:
+    """A key that the store can't hold says nothing of the next one; a folder may have hundreds of them in a row."""
+    return isinstance(error, ObjectConflict) or type(error) is StoreError

@@ -131,6 +131,10 @@ def is_attempt(text: str) -> bool:
     return bool(_ATTEMPT.fullmatch(text))
 
 
+PROBES = "egress-probe/"
+"""Objects of a few bytes that ask what a store does; deleted at once."""
+
+
 # ------------------------------------------------------------------------------------------------------- evidence keys
 NOTES, RECEIPTS, LEDGER, HOLDS, FAILURES = "attempts/", "receipts/", "ledger/", "holds/", "failures/"
 

@@ -17,12 +17,11 @@ from egress_assets.engine.catalog.models import Catalog, DatasetModel
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.source import ping
 from egress_assets.engine.errors import CatalogError, EgressError, SourceDenied
+from egress_assets.engine.layout import PROBES
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.scrub.keys import MasterKey
 from egress_assets.engine.scrub.policy import compile_policy
 from egress_assets.engine.transfers import open_transfer
-
-PROBES = "egress-probe/"
 
 
 @dataclass(frozen=True, slots=True)

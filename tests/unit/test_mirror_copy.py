@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -209,12 +210,23 @@ class Bending(MemoryStore):
         return MemoryStore.head(self, key.replace("//", "/"))
 
 
-def test_a_store_that_bends_a_key_is_found_out():
+def test_a_store_that_bends_a_key_is_found_out_before_another_object_is_replaced():
     """S1-7."""
-    source = MemoryStore("foreign")
+    source, there = MemoryStore("foreign"), Bending("inside")
     source.put("a//b", b"x")
-    with pytest.raises(ObjectConflict, match="under another name"):
-        copier(Bending("inside")).copy(task(source, "a//b"))
+    there.put("copy/a/b", b"y")
+    with pytest.raises(ObjectConflict, match="does not keep 'copy/a//b': it refuses or renames a key with two slashes"):
+        copier(there).copy(task(source, "a//b"))
+    assert set(there.objects) == {"copy/a/b"}
+    assert there.read("copy/a/b")[0] == b"y"
+
+
+@pytest.mark.parametrize("key", ["/a", "a//b", "a/", "a\\b", "a\nb", "a/../b", "..", "./a"])
+def test_a_store_that_keeps_every_key_gets_them_all_and_keeps_no_probe(key):
+    source, there = MemoryStore("foreign"), MemoryStore("inside")
+    source.put(key, b"x")
+    copied = copier(there).copy(dataclasses.replace(task(source, key), key=key))
+    assert {copied.key} == set(there.objects) == {key}
 
 
 # ----------------------------------------------------------------------------------------------------------- failures
@@ -247,6 +259,14 @@ def test_an_endpoint_that_is_down_ends_the_run_early_and_the_message_stays_short
     with pytest.raises(StoreUnavailable, match="and 40 more"):
         failing.add("last", StoreUnavailable("down"))
     assert failing.count == failures._HOPELESS
+
+
+def test_hundreds_of_keys_that_a_store_can_not_hold_do_not_stop_the_others():
+    failing = Failures("mirrored")
+    for n in range(300):
+        failing.add(f"{n}/", ObjectConflict("not kept"))
+    with pytest.raises(ObjectConflict, match=r"not mirrored \(300\)"):
+        failing.check()
 
 
 def test_single_failures_far_apart_do_not_end_the_run():

@@ -222,6 +222,7 @@ def test_a_parcel_holds_a_released_object_only():
 WRITING = ("put", "upload", "put_if", "copy")
 WRITERS = {
     "engine/mirror/outlet.py": "checks the Release of each object",
+    "engine/mirror/odd_keys.py": "a constant of its own, below egress-probe/",
     "engine/mirror/inventory.py": "shards in the evidence store",
     "engine/delivery/seal.py": "the dataset's store, after require_release",
     "engine/transfers/s3.py": "takes a Parcel, which checks its Release",

@@ -1,22 +1,19 @@
 """The only door through which a mirror (or a seal) writes: an external endpoint opens it for a Release alone.
 
-Reading and listing pass straight through; every object written is checked against the release, and proven afterwards:
-a single PUT by the checksum that the store compared while it took the bytes, a multipart object by length and ETag read
-back, a key that some stores are known to bend by finding it in the listing under its very name.
+Reading and listing pass straight through; every object written is checked against the release, its key against what
+the store does with odd ones, and it is proven afterwards: a single PUT by the checksum that the store compared while it
+took the bytes, a multipart object by length and ETag read back.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from egress_assets.engine.errors import ObjectConflict
+from egress_assets.engine.mirror.odd_keys import OddKeys
 from egress_assets.engine.release import Release, ReleasedObject, require_release
 from egress_assets.engine.stores import Head, Listed, Pending, Store, Uploaded
-
-_BENT_BY_SOME = re.compile(r"\A/|//|[\\\n]|/\Z")
-"""In keys that SeaweedFS and rclone were seen to normalise, or to read back empty (measured, docs/providers.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +33,22 @@ class Outlet:
         require_release(release, zone=store.zone, what=f"store {store.name or store.bucket}")
         self._store = store
         self._release = release
+        self._odd_keys = OddKeys(store)
 
     def write_whole(self, copy: Copy, body: bytes) -> Uploaded:
         """A small object in one PUT. Raises ReleaseRefused, ObjectConflict, StoreError."""
-        self._require(copy.item)
-        done = self._store.put(copy.key, body, metadata=copy.metadata, headers=copy.headers)
-        return self._proven(done, multipart=False)
+        self._require(copy)
+        return self._store.put(copy.key, body, metadata=copy.metadata, headers=copy.headers)
 
     def write(self, copy: Copy, chunks: Iterable[bytes], *, size: int) -> Uploaded:
         """Stream an object; it appears whole or not at all. Memory: the store's. Raises as `write_whole`."""
-        self._require(copy.item)
+        self._require(copy)
         done = self._store.upload(copy.key, chunks, metadata=copy.metadata, headers=copy.headers, size=size)
-        return self._proven(done, multipart=True)
+        return self._proven(done)
 
     def write_note(self, key: str, body: bytes) -> Uploaded:
         """A small description of objects that were written, such as the manifest beside them."""
-        return self._proven(self._store.put(key, body, headers={"content-type": "application/json"}), multipart=False)
+        return self._store.put(key, body, headers={"content-type": "application/json"})
 
     def head(self, key: str) -> Head | None:
         return self._store.head(key)
@@ -69,34 +66,18 @@ class Outlet:
     def abort(self, upload: Pending) -> None:
         self._store.abort(upload)
 
-    def _require(self, item: ReleasedObject) -> None:
+    def _require(self, copy: Copy) -> None:
         if self._release is not None:
-            self._release.require(item)
+            self._release.require(copy.item)
+        self._odd_keys.require(copy.key, copy.item.bytes)
 
-    def _proven(self, done: Uploaded, *, multipart: bool) -> Uploaded:
-        bent = _BENT_BY_SOME.search(done.key)
-        if multipart or bent:
-            found = self._store.head(done.key)
-            if found is None or (found.bytes, found.etag) != (done.bytes, done.etag):
-                said = f"{found.bytes} bytes with ETag {found.etag}" if found else "nothing"
-                raise ObjectConflict(
-                    f"{done.key!r} reads back from {self._store.name} as {said}, written were {done.bytes} bytes with "
-                    f"ETag {done.etag}",
-                    hint="Somebody else writes to this key, or the store can't hold it: see docs/providers.md.",
-                )
-        if bent and not self._is_listed(done.key, bent.end() - 1):
+    def _proven(self, done: Uploaded) -> Uploaded:
+        found = self._store.head(done.key)
+        if found is None or (found.bytes, found.etag) != (done.bytes, done.etag):
+            said = f"{found.bytes} bytes with ETag {found.etag}" if found else "nothing"
             raise ObjectConflict(
-                f"{self._store.name} stores {done.key!r} under another name",
-                hint="The store normalises such keys: rename the object at its source, or mirror to another store.",
+                f"{done.key!r} reads back from {self._store.name} as {said}, written were {done.bytes} bytes with "
+                f"ETag {done.etag}",
+                hint="Somebody else writes to this key, or the store can't hold it: see docs/providers.md.",
             )
         return done
-
-    def _is_listed(self, key: str, at: int) -> bool:
-        """Whether a listing has this very key. It begins before the character that is bent: SeaweedFS answers a listing
-        of `a//b` with `a//b`, and has `a/b`.
-        """
-        order = key.encode("utf-8", "surrogatepass")
-        for listed in self._store.list(key[:at], start_after=key[:at] + chr(ord(key[at]) - 1)):
-            if listed.key.encode("utf-8", "surrogatepass") >= order:
-                return listed.key == key
-        return False
