@@ -94,9 +94,9 @@ class Dispatch:
     def _told(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         done, total = 0, self.file.item.bytes
         for chunk in chunks:
-            done += len(chunk)
-            self.on(Tick("deliver", self.file.destination, done, total, finished=done == total))
             yield chunk
+            done += len(chunk)  # taken by the transfer when it asks for the next one
+            self.on(Tick("deliver", self.file.destination, done, total, finished=done == total))
 
 
 def raise_ending(ended: Delivered, dispatch: Dispatch) -> NoReturn:
@@ -125,7 +125,8 @@ def raise_ending(ended: Delivered, dispatch: Dispatch) -> NoReturn:
             hint="When the claim has ended, the next run asks the recipient, or does what `retry` says.",
         )
     if ended.facts.get("retryable"):
-        raise DeliveryUnavailable(f"{what}: not taken now ({said})", hint="Nothing was stored there: run again later.")
+        hint = "Nothing was stored there: run again later; `egress check --live` tells whether the way there is open."
+        raise DeliveryUnavailable(f"{what}: not taken now ({said})", hint=hint)
     raise DeliveryRefused(
         f"{what}: refused ({said})", hint="Nothing was stored there: ask the recipient, or check its settings."
     )

@@ -15,6 +15,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import IO
 
+from egress_assets.engine.errors import StoreError
 from egress_assets.engine.stores import Listed
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ _by_key = attrgetter("key")
 
 
 def sort_listing(keys: Iterable[Listed], where: str) -> Iterator[Listed]:
-    """The same entries by key. Files are unnamed and vanish with the process."""
+    """The same entries by key. Files are unnamed and vanish with the process. Raises StoreError when they don't fit."""
     source, files, count, was_sorted, last = iter(keys), [], 0, True, ""
     try:
         while run := list(islice(source, RUN)):
@@ -63,6 +64,16 @@ def _close(files: list[IO[str]]) -> None:
 
 
 def _spill(entries: Iterable[Listed]) -> IO[str]:
+    try:
+        return _written(entries)
+    except OSError as error:
+        raise StoreError(
+            f"a listing of more than {RUN:,} keys can't be sorted in {tempfile.gettempdir()}: {error.strerror}",
+            hint="Give TMPDIR a folder with 150 bytes free a key.",
+        ) from None
+
+
+def _written(entries: Iterable[Listed]) -> IO[str]:
     file = tempfile.TemporaryFile("w+", encoding="ascii", prefix="egress-listing-")  # noqa: SIM115  the caller closes it
     try:
         for entry in entries:

@@ -115,7 +115,10 @@ def open_transfer(transfer_type: str, settings: Mapping[str, Any], *, recipient:
             hint=f"Valid fields: {', '.join(module.Settings.model_fields)}.",
             problems=tuple(wrong),
         ) from None
-    return module.open_transfer(parsed)
+    try:
+        return module.open_transfer(parsed)
+    except CatalogError as error:
+        raise CatalogError(f"recipient {recipient}: {error.message}", hint=error.hint) from None
 
 
 def send(transfer: Transfer, parcel: Parcel, chunks: Iterable[bytes], *, identity: str, not_after: datetime) -> Sent:

@@ -106,8 +106,9 @@ class FolderTransfer:
         """Writes and removes an empty staging file."""
         self._prepare()
         probe = self._staged(f"ping-{secrets.token_hex(8)}")
-        os.close(os.open(probe, _OPEN_NEW, self._mode))
-        probe.unlink()
+        with self._writable():
+            os.close(os.open(probe, _OPEN_NEW, self._mode))
+            probe.unlink()
         return f"{self._path} takes files, staged in {self._staging.name}"
 
     def _prepare(self) -> None:
@@ -119,13 +120,24 @@ class FolderTransfer:
                 f"staging folder {self._staging} lies inside the watched {self._path}",
                 hint="An agent would pick up unfinished files: put it beside.",
             )
-        for folder in (self._staging / "files", self._staging / "notes"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._writable():
+            for folder in (self._staging / "files", self._staging / "notes"):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._staging.stat().st_dev != self._path.stat().st_dev:
             raise CatalogError(
                 f"{self._staging} and {self._path} are on different file systems",
                 hint="Set `staging` to a folder of the same volume that the agent does not watch.",
             )
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DeliveryUnavailable(
+                f"staging folder {self._staging} can't be written: {_reason(error)}",
+                hint="Make room there, or give this process the right to write; `staging` names another folder.",
+            ) from None
 
     @contextlib.contextmanager
     def _folder(self, steps: tuple[str, ...], *, make: bool) -> Iterator[int]:

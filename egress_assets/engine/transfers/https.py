@@ -54,9 +54,10 @@ class Answer:
 class Unanswered(Exception):
     """The exchange ended without an answer. `complete` as in Answer; the message is fit for people."""
 
-    def __init__(self, reason: str, *, complete: bool) -> None:
-        super().__init__(reason)
+    def __init__(self, error: OSError, *, complete: bool) -> None:
+        super().__init__(_reason(error))
         self.complete = complete
+        self.retryable = not isinstance(error, ssl.SSLCertVerificationError)  # another name or CA stays another one
 
 
 def tls_context(*, ca: str, cert: str, key: str, password: str = "") -> ssl.SSLContext:
@@ -75,9 +76,9 @@ def tls_context(*, ca: str, cert: str, key: str, password: str = "") -> ssl.SSLC
                 # without a callback OpenSSL would ask for a password on the terminal
                 context.load_cert_chain(cert_path, key_path, lambda: password)
     except (OSError, ssl.SSLError) as error:
-        what = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+        told = error.reason if isinstance(error, ssl.SSLError) else error.strerror
         raise CatalogError(
-            f"a recipient's `ca`, `cert` or `key` can't be used: {what}",
+            f"`ca`, `cert` or `key` can't be used: {(told or 'no PEM').lower().replace('_', ' ')}",
             hint="Give PEM files (or their text) that belong together; an encrypted key needs `key_password`.",
         ) from None
     return context
@@ -198,7 +199,7 @@ class Client:
         try:
             line = _Line(self._address())
         except OSError as error:
-            raise Unanswered(_reason(error), complete=False) from None
+            raise Unanswered(error, complete=False) from None
         try:
             return self._exchange(line, method, self._head(method, path, headers, body), _pieces(first, chunks, body))
         finally:
@@ -219,7 +220,7 @@ class Client:
             line.be_patient(self.answer_timeout)
             response = Response(line, None, Stop())
         except OSError as error:
-            raise Unanswered(_reason(error), complete=complete) from None
+            raise Unanswered(error, complete=complete) from None
         return Answer(response.status, response.headers, _short_body(response, method), complete)
 
     def _address(self) -> Address:

@@ -90,7 +90,9 @@ class SftTransfer:
         try:
             answer = self._client.request("POST", self._path, headers, Body(chunks, size))
         except Unanswered as ended:
-            return Sent("ambiguous" if ended.complete else "refused", {"reason": str(ended), "retryable": True})
+            return Sent(
+                "ambiguous" if ended.complete else "refused", {"reason": str(ended), "retryable": ended.retryable}
+            )
         sent = _judged(answer, parcel, identity)
         if sent.answer == "ok" and "sha256" not in sent.facts and self.knows == "head":
             stored = self.ask(parcel.destination)  # a 200 without a receipt: read back what it can tell
