@@ -32,6 +32,7 @@ TRANSIENT_CODES = frozenset(
 STALE_TOKEN_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 XML_LIMIT = 2**24  # bytes; a full listing page of 1,000 keys of 1,024 encoded bytes is 4 MiB
 
+_FULL_HINT = "Make room at the store or raise its quota, then run again."
 _HINTS = {
     "SignatureDoesNotMatch": "The secret key does not belong to the access key.",
     "InvalidAccessKeyId": "The store does not know this access key.",
@@ -40,6 +41,8 @@ _HINTS = {
     "NoSuchBucket": "Create the bucket, or correct its name in endpoints.yaml.",
     "AuthorizationHeaderMalformed": "The bucket is in another region: set `region` of the store.",
     "PermanentRedirect": "The bucket is in another region: set `region` of the store.",
+    "InsufficientStorage": _FULL_HINT,
+    "QuotaExceeded": _FULL_HINT,
     "KeyTooLongError": "Keys have at most 1,024 bytes, `prefix` included: rename the object at its source.",
     "EntityTooLarge": "Set `part_bytes` or pass the size, so that the object is written in parts.",
 }
@@ -82,7 +85,7 @@ def refusal(action: str, response: Response, *, tries: int = 1) -> StoreError:
     request_id = response.headers.get("x-amz-request-id", "none")
     message = f"{action}: answer {response.status} {code}, request id {request_id[:64]}"
     hint = _HINTS.get(code, "")
-    if is_transient(response):
+    if is_transient(response) or response.status == 507:
         return StoreUnavailable(f"{message}, after {tries} tries", hint=hint or "Try again later.")
     if response.status in (401, 403) or code in STALE_TOKEN_CODES:
         return StoreDenied(message, hint=hint or _DENIED_HINT)
