@@ -15,7 +15,6 @@ from egress_assets import checks, failures, partitions, results
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import EgressError, GateFailed
-from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick
 from egress_assets.engine.result import StageResult
@@ -63,10 +62,7 @@ def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Wor
     """
     selected = _selected(context, stage)
     try:
-        work = _work(context, stage, selected)
-        with noted(work.platform.evidence, stage.unit, work.date):
-            result = call(work)
-        events = list(_told(context, stage, selected, result))
+        events = list(_told(context, stage, selected, call(_work(context, stage, selected))))
     except EgressError as error:
         failures.stop_run_retries(context, error)
         if isinstance(error, GateFailed):

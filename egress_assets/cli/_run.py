@@ -1,4 +1,4 @@
-"""Run one stage for one date, tell it, and note how it ended."""
+"""Run one stage for one date and tell it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,13 @@ _COLUMNS = ("table", "how", "rows", "bytes", "objects")
 
 
 def run_stage(state: State, unit: Callable[[Platform], Unit], date: str | None, call: Call) -> None:
-    """Run `call(platform, date, listener)` of a unit.
-
-    Its failure is kept for `egress status` and raised; its success clears an earlier one.
-    """
+    """Run `call(platform, date, listener)` of a unit."""
     from egress_assets.engine.catalog.units import dataset_of
-    from egress_assets.engine.evidence.failures import noted
 
     platform = state.platform()
     found = unit(platform)
     day = date_of(platform.catalog, dataset_of(platform.catalog, found), date)
-    with noted(platform.evidence, found, day), progress() as listener:
+    with progress() as listener:
         result = call(platform, day, listener)
     _tell(state, result)
 

@@ -12,6 +12,7 @@ from egress_assets.engine.delivery.send import Dispatch
 from egress_assets.engine.delivery.spec import Spec, find_delivery, require_environment
 from egress_assets.engine.errors import EgressError, ObjectMissing
 from egress_assets.engine.evidence.deliver import Delivered
+from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import canonical
 from egress_assets.engine.failures import Failures
 from egress_assets.engine.layout import manifest_key
@@ -53,11 +54,17 @@ def run(platform: Platform, recipient: str, pipeline: str, date: str, *, on: Lis
     fails at its end. Memory: a chunk of a file, or the transfer's formula.
     Raises CatalogError, ReleaseRefused, ObjectMissing (no data of the date), the DeliveryErrors, Superseded.
     """
-    began = time.monotonic()
     spec = find_delivery(platform, recipient, pipeline)
+    with noted(platform.evidence, spec.unit, date):
+        return _delivered(platform, spec, date, on)
+
+
+def _delivered(platform: Platform, spec: Spec, date: str, on: Listener) -> StageResult:
+    began = time.monotonic()
     require_environment(platform, spec)
     goods = consignment(platform, spec, date)
-    transfer = open_transfer(spec.to.transfer_type, platform.provider.recipient(recipient), recipient=recipient)
+    settings = platform.provider.recipient(spec.recipient)
+    transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)
     totals, one = _Totals(), _Run(platform, spec, date, on)
     try:
         content = one.send_all(goods, transfer, totals)

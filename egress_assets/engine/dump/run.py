@@ -12,6 +12,7 @@ from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.spec import DumpSpec
 from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Draft, Outcome, digest
 from egress_assets.engine.layout import part_key
 from egress_assets.engine.platform import Platform
@@ -39,8 +40,13 @@ def run(
 
     Raises CatalogError, SourceError's kinds, StoreError's kinds (Superseded when a newer run was faster).
     """
-    tally = Tally()
     spec = DumpSpec.of(platform, dataset, date, tables)
+    with noted(platform.evidence, spec.unit, date):
+        return _dumped(spec, again=again, relabel=relabel, on=on)
+
+
+def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, on: Listener) -> StageResult:
+    tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
     settings = spec.settings()
     if not again:
@@ -48,9 +54,9 @@ def run(
         tally.spent("compare", tally.began)
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
-        logger.info("dumping %s of %s: %s", dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+        logger.info("dumping %s of %s: %s", spec.dataset, date, "; ".join(sorted(set(found.reasons.values()))))
     outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
-    return finished(platform.evidence, outcome, spec.tables, tally=tally, facts=told)
+    return finished(spec.platform.evidence, outcome, spec.tables, tally=tally, facts=told)
 
 
 def _materialise(

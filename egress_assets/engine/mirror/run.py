@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from egress_assets.engine.errors import Superseded
+from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Pointer
 from egress_assets.engine.layout import manifest_key, mirrored_manifest_key
 from egress_assets.engine.mirror import bucket, partition
@@ -30,15 +31,20 @@ def run(platform: Platform, name: str, date: str, *, again: bool = False, on: Li
     An object that fails does not stop the others: the run fails at its end and lists it; the pointer stays.
     Raises ReleaseRefused, CatalogError, ObjectMissing (no data of the date), StoreError, IntegrityError, Superseded.
     """
-    began = time.monotonic()
     mirror = find_mirror(platform, name)
+    with noted(platform.evidence, mirror.unit, date):
+        return _run(platform, mirror, date, again=again, on=on)
+
+
+def _run(platform: Platform, mirror: AnyMirror, date: str, *, again: bool, on: Listener) -> StageResult:
+    began = time.monotonic()
     calendar_of(platform, mirror).require_known(date, now())
     totals = Totals()
     ended = None if again else _nothing_to_do(platform, mirror, date, totals)
     ended = ended or _mirrored(platform, mirror, date, on, totals)
     logger.info(
         "mirrored %s %s: %d objects, %d of them sent, %d bytes sent in %.1f s",
-        name, date, totals.objects, totals.sent_objects, totals.sent_bytes, time.monotonic() - began,
+        mirror.unit.names[0], date, totals.objects, totals.sent_objects, totals.sent_bytes, time.monotonic() - began,
     )  # fmt: skip
     return _result(mirror, date, ended, totals, began)
 

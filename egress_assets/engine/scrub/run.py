@@ -17,8 +17,9 @@ from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.tasks import TableDone, TableTask
 from egress_assets.engine.errors import EgressError, KeyMissing
+from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import CheckRecord, Draft, Outcome, Pointer
-from egress_assets.engine.layout import part_key
+from egress_assets.engine.layout import part_key, scrub_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
@@ -26,7 +27,7 @@ from egress_assets.engine.scrub import gate, quarantine
 from egress_assets.engine.scrub.locate import columns_found
 from egress_assets.engine.scrub.policy import TablePolicy
 from egress_assets.engine.scrub.preflight import keys_are_logged
-from egress_assets.engine.scrub.spec import ScrubSpec, spec_digest
+from egress_assets.engine.scrub.spec import ScrubSpec, scrub_of, spec_digest
 from egress_assets.engine.stage import Tally, finished, nothing, require_date, retried, table_record
 
 logger = logging.getLogger(__name__)
@@ -51,18 +52,24 @@ def run(
     Raises Unclassified and TableMissing before the first row, KeyMissing, GateFailed (the previous data stands, what
     was written is gone), CatalogError, SourceError's and StoreError's kinds.
     """
-    tally = Tally()
-    spec = ScrubSpec.of(platform, dataset, date, tables)
+    unit = scrub_unit(dataset, scrub_of(platform, dataset).audience)
+    with noted(platform.evidence, unit, date):
+        spec = ScrubSpec.of(platform, dataset, date, tables)
+        return _scrubbed(spec, again=again, relabel=relabel, on=on)
+
+
+def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, on: Listener) -> StageResult:
+    tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
     if not again:
         found = spec.standing(spec.wanted(spec.policies(look(spec.settings(), spec.tables))))
         tally.spent("compare", tally.began)
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
-        logger.info("scrubbing %s of %s: %s", dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+        logger.info("scrubbing %s of %s: %s", spec.dataset, date, "; ".join(sorted(set(found.reasons.values()))))
     _sweep_landing(spec)
     outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
-    return finished(platform.evidence, outcome, spec.tables, tally=tally, facts=told)
+    return finished(spec.platform.evidence, outcome, spec.tables, tally=tally, facts=told)
 
 
 def _sweep_landing(spec: ScrubSpec) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, ScrubModel
+from egress_assets.engine.catalog.units import require_dataset
 from egress_assets.engine.dump.cells import window_clause
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
@@ -19,6 +20,14 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.scrub.keys import AudienceKeys, MasterKey
 from egress_assets.engine.scrub.policy import TablePolicy, compile_policy, detectors_of
 from egress_assets.engine.stage import Standing, Wanted, chosen_tables, standing
+
+
+def scrub_of(platform: Platform, dataset: str) -> ScrubModel:
+    """What the catalog says of the dataset's scrub. Raises CatalogError."""
+    model = require_dataset(platform.catalog, dataset)
+    if model.scrub is None or model.source is None:
+        raise CatalogError(f"dataset {dataset} is not scrubbed", hint="Add `scrub: {key: ...}` to its catalog file.")
+    return model.scrub
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +46,10 @@ class ScrubSpec:
     @staticmethod
     def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> ScrubSpec:
         """Raises CatalogError (no such dataset or table, no `scrub:`), KeyMissing."""
-        if dataset not in platform.catalog.datasets:
-            hint = f"The catalog has {', '.join(sorted(platform.catalog.datasets))}."
-            raise CatalogError(f"dataset {dataset} is not in the catalog", hint=hint)
-        model = platform.catalog.dataset(dataset)
-        if model.scrub is None or model.source is None:
-            raise CatalogError(
-                f"dataset {dataset} is not scrubbed", hint="Add `scrub: {key: ...}` to its catalog file."
-            )
+        scrub, model = scrub_of(platform, dataset), platform.catalog.dataset(dataset)
         chosen = chosen_tables(model.tables, tables, dataset)
-        master = MasterKey.parse(platform.provider.secret(model.scrub.key))
-        keys = master.audience(model.scrub.audience, model.scrub.epoch)
-        return ScrubSpec(platform, dataset, date, chosen, model, model.scrub, platform.catalog.calendar(dataset), keys)
+        keys = MasterKey.parse(platform.provider.secret(scrub.key)).audience(scrub.audience, scrub.epoch)
+        return ScrubSpec(platform, dataset, date, chosen, model, scrub, platform.catalog.calendar(dataset), keys)
 
     @property
     def unit(self) -> Unit:
