@@ -12,6 +12,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.9
 PYTEST := $(BIN)/python -m pytest
+PAIR   := -n 2 --dist loadfile # half of the time is waiting for servers
 
 help:  ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +55,8 @@ unit: $(STAMP)  ## Unit tests alone (< 2 s)
 	@$(PYTEST) -q tests/unit
 
 test: $(STAMP) apt-test tools/bin/s3mem  ## Every test that needs only pip and small Debian packages
-	@$(PYTEST) -q -m "not ceph and not soak"
+	@$(PYTEST) -q tests/unit
+	@$(PYTEST) -q -m "not ceph and not soak" $(PAIR) tests/conformance tests/graph tests/system
 
 lint: $(STAMP)  ## ruff and pyright
 	@$(BIN)/ruff check .
@@ -62,7 +64,7 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(BIN)/basedpyright
 
 ceph: $(STAMP) apt-ceph apt-test tools/bin/s3mem  ## The store and mirror suites against a real Ceph RGW
-	@$(PYTEST) -q -m "ceph and not soak"
+	@$(PYTEST) -q -m "ceph and not soak" tests/conformance
 
 ci: lint test ceph demo-check  ## What .ci/run calls
 

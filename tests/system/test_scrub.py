@@ -367,7 +367,7 @@ def test_a_constant_that_an_enum_refuses_writes_nothing(bench):
 
 
 def test_unknown_datasets_and_datasets_without_scrub_are_refused(bench):
-    with pytest.raises(CatalogError, match="not in the catalog"):
+    with pytest.raises(CatalogError, match="is not a dataset"):
         run(bench.platform(), "x", bench.date)
     model = DatasetModel.model_validate(
         {"source": "db", "start": "2026-01-01", "dump": {}, "tables": {"public.people": None}}

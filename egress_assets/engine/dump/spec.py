@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, DumpModel
+from egress_assets.engine.catalog.units import require_dataset
 from egress_assets.engine.dump.cells import window_clause
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
@@ -34,10 +35,7 @@ class DumpSpec:
     @staticmethod
     def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> DumpSpec:
         """Raises CatalogError for a dataset without `dump:` and for unknown tables."""
-        if dataset not in platform.catalog.datasets:
-            hint = f"The catalog has {', '.join(sorted(platform.catalog.datasets))}."
-            raise CatalogError(f"dataset {dataset} is not in the catalog", hint=hint)
-        model = platform.catalog.dataset(dataset)
+        model = require_dataset(platform.catalog, dataset)
         if model.dump is None or model.source is None:
             raise CatalogError(f"dataset {dataset} has no raw dump", hint="Add `dump: {}` to its catalog file.")
         chosen = chosen_tables(model.tables, tables, dataset)
