@@ -55,7 +55,7 @@ unit: $(STAMP)  ## Unit tests alone (< 2 s)
 	@$(PYTEST) -q tests/unit
 
 test: $(STAMP) apt-test tools/bin/s3mem  ## Every test that needs only pip and small Debian packages
-	@$(PYTEST) -q tests/unit
+	@$(PYTEST) -q tests/unit --hypothesis-profile=thorough
 	@$(PYTEST) -q -m "not ceph and not soak" $(PAIR) tests/conformance tests/graph tests/system
 
 lint: $(STAMP)  ## ruff and pyright

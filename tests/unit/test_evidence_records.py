@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egress_assets.engine.errors import ManifestInvalid
@@ -69,7 +69,6 @@ RECORDS: dict[str, tuple[Any, Any]] = {
     "hold": (HOLD, Hold.parse),
     "ledger": (LEDGER, LedgerEntry.parse),
 }
-few = settings(max_examples=25, deadline=None)  # the whole unit suite has two seconds
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -129,7 +128,6 @@ values = st.recursive(
 )
 
 
-@few
 @given(values)
 def test_canonical_json_comes_back_and_is_a_fixed_point(value: Any) -> None:
     body = canonical(value)
@@ -138,7 +136,6 @@ def test_canonical_json_comes_back_and_is_a_fixed_point(value: Any) -> None:
     assert digest(value) == digest(body) == sha256(body).hexdigest()
 
 
-@few
 @given(st.dictionaries(st.text("ab", max_size=3), st.integers(), max_size=5))
 def test_order_of_writing_does_not_show(value: dict[str, int]) -> None:
     assert canonical(dict(reversed(value.items()))) == canonical(value)
@@ -150,7 +147,6 @@ def test_floats_are_refused_wherever_they_hide(value: Any) -> None:
         canonical(value)
 
 
-@few
 @given(st.integers(), st.integers())
 def test_positions_of_one_line_are_ordered_and_others_are_not(a: int, b: int) -> None:
     left, right = Position("7301/1", a), Position("7301/1", b)

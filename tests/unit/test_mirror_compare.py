@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egress_assets.engine.errors import StoreError, StoreUnavailable
@@ -37,7 +37,6 @@ def head(etag: str, size: int, **metadata: str) -> Head:
 keys = st.sets(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4), max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
 @given(source=keys, there=keys, known=keys)
 def test_a_merge_is_a_lookup_whatever_the_keys_are(source, there, known):
     """S1-7: the order is of UTF-8 bytes; code points beyond the BMP sort after all others, unlike in UTF-16."""

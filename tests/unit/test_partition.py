@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egress_assets.engine.errors import CatalogError, HistoryUnavailable
@@ -47,7 +47,6 @@ def test_a_day_lasts_from_its_first_instant_to_the_next_days(zone: str, day: str
     zone=st.sampled_from(["Europe/London", "America/Sao_Paulo", "Australia/Lord_Howe", "Africa/Cairo", "Asia/Beirut"]),
     day=st.dates(date(2000, 1, 1), date(2030, 12, 31)),
 )
-@settings(max_examples=40, deadline=None)
 def test_days_follow_each_other_without_gap_or_overlap(zone: str, day: date) -> None:
     days = calendar(zone)
     start, end = days.bounds(day.isoformat())

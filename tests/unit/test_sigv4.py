@@ -8,7 +8,7 @@ import pytest
 from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from egress_assets.engine.stores.sigv4 import EMPTY_SHA256, Credentials, Unsigned, encode_key, encode_query, sign
@@ -47,7 +47,6 @@ def _at_now(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(auth, "get_current_datetime", lambda: NOW)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     key=text,
     query=st.lists(st.tuples(text.filter(bool), text), max_size=4),
@@ -76,7 +75,6 @@ def test_a_signature_equals_botocores(key, query, headers, token, method):
     assert ours.get("x-amz-security-token") == theirs.get("x-amz-security-token")
 
 
-@settings(max_examples=50, deadline=None)
 @given(key=text)
 def test_a_key_is_encoded_once_and_decodes_to_itself(key):
     from urllib.parse import unquote

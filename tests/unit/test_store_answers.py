@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egress_assets.engine.errors import (
@@ -124,7 +124,6 @@ def listed(key: str) -> Listed:
     return Listed(key, len(key), "etag", datetime(2026, 11, 3, tzinfo=UTC))
 
 
-@settings(max_examples=40, deadline=None)
 @given(keys=st.lists(st.text("ab/-.\n\x01é\ufffd\U0001f600"), unique=True, max_size=60))
 def test_a_spilled_sort_is_in_the_order_of_utf8_bytes(keys: list[str]):
     with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,7 @@ import hashlib
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from egress_assets.engine.errors import ChecksumMismatch
@@ -21,7 +21,6 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(max_examples=30, deadline=None)
 @given(data=st.binary(max_size=3000), size=st.integers(1, 500))
 def test_what_is_compressed_comes_back_whole_in_any_pieces(suffix, data, size):
     stored = b"".join(compressed(pieces(data, size), suffix))
