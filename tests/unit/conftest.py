@@ -1,0 +1,10 @@
+"""Unit tests are for every save: two seconds in all. `make test` runs the same properties over many more examples."""
+
+from __future__ import annotations
+
+from hypothesis import Phase, settings
+
+SAVE = {"max_examples": 8, "deadline": None, "derandomize": True, "database": None, "phases": [Phase.generate]}
+settings.register_profile("save", **SAVE)
+settings.register_profile("thorough", max_examples=200, deadline=None, print_blob=True)
+settings.load_profile("save")  # `--hypothesis-profile=thorough` wins
