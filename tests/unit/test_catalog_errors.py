@@ -272,6 +272,10 @@ DATASET = {
         SHOP + 'deliveries:\n  acme/o: {from: public.orders, destination_prefix: "in/../out/"}\n',
         "shop.yaml:7: deliveries.acme/o.destination_prefix: holds control characters, a backslash or `..`",
     ),
+    "mirror that climbs": (
+        SHOP + "mirrors:\n  m: {to: ceph, prefix: ../../x}\n",
+        "shop.yaml:7: mirrors.m.prefix: is no plain folder: without `.`, `..`, `//`",
+    ),
     "two deliveries of the same names": (
         SHOP
         + 'deliveries:\n  acme/a: {from: public.orders, destination_prefix: "in/{date:%Y}/"}\n'
@@ -308,6 +312,16 @@ PLACES = {
     ),
     "missing transfer field": ("url: \"https://acme.example/DA\"", "env: any", "10: recipients.acme.url: is required"),
     "wrong transfer field": ("https://acme.example/DA", "http://acme.example/DA", "10: recipients.acme.url: must be "),
+    "prefix that climbs": (
+        "bucket: l, zone: trusted",
+        "bucket: l, zone: trusted, prefix: a/../b",
+        "7: stores.lake.prefix: is no plain folder: without `.`, `..`",
+    ),
+    "prefix of another system": (
+        "bucket: l, zone: trusted",
+        "bucket: l, zone: trusted, prefix: 'a\\b'",
+        "7: stores.lake.prefix: is no plain folder",
+    ),
     "expiring evidence": (
         "bucket: e, zone: trusted",
         "bucket: e, zone: trusted, expire_days: {dump: 90}",

@@ -6,36 +6,35 @@ import json
 import os
 import time
 
-import pytest
-
 GOOD = "source: db\nstart: 2026-01-01\ndump: {}\ntables:\n  public.orders: {}\n"
 LAUGHS = "a: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol]\n" + "".join(
     f"{new}: &{new} [{','.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        pytest.param(os.urandom(64) + b"\xff" * 8, ["d.yaml:", "is not UTF-8"], id="garbage"),
-        pytest.param(b"\x00\x01\x02", ["d.yaml: is not YAML"], id="control"),
-        pytest.param(b"# " + b"x" * 5_000_000, ["d.yaml: larger than 4,000,000 bytes"], id="5 MB"),
-        pytest.param(b"", ["d.yaml: is empty"], id="empty"),
-        pytest.param(LAUGHS.encode(), ["d.yaml:", "stands for more than 100,000 values"], id="laughs"),
-        pytest.param(b"[" * 10_000, ["d.yaml:1: nested deeper than 32"], id="deep"),
-        pytest.param(b"!!python/object/apply:os.system [id]\n", ["d.yaml:1: tag", "plain data"], id="tag"),
-        pytest.param(
-            f"{GOOD}start: 2026-02-01\ntables: {{}}\n".encode(),
-            ["d.yaml:6: start: duplicate key, first written in line 2", "d.yaml:7: tables: duplicate key"],
-            id="duplicates",
-        ),
-    ],
-)
-def test_a_file_that_is_no_catalog_is_told_with_its_line(hostile, content, words):
-    (hostile.catalog / "d.yaml").write_bytes(content)
+WRONG = {
+    "garbage": (os.urandom(64) + b"\xff" * 8, "is not UTF-8"),
+    "control": (b"\x00\x01\x02", "is not YAML"),
+    "large": (b"# " + b"x" * 5_000_000, "larger than 4,000,000 bytes"),
+    "empty": (b"", "is empty"),
+    "laughs": (LAUGHS.encode(), "stands for more than 100,000 values"),
+    "deep": (b"[" * 10_000, "nested deeper than 32"),
+    "code": (b"!!python/object/apply:os.system [id]\n", "the catalog is plain data"),
+    "list": (b"- a\n- b\n", "must be a mapping"),
+    "twice": (GOOD.encode() + b"start: 2026-02-01\n", "start: duplicate key, first written in line 2"),
+}
+
+
+def test_files_that_are_no_catalog_are_all_told_at_once(hostile):
+    for name, (content, _) in WRONG.items():
+        (hostile.catalog / f"{name}.yaml").write_bytes(content)
     began = time.monotonic()
-    hostile.refused(hostile.run("check"), 10, *words)
+    said = hostile.refused(hostile.run("check"), 10, f"has {len(WRONG)} problems")
     assert time.monotonic() - began < 10
+    told = {line.partition(".yaml:")[0].rpartition("/")[2]: line for line in said.err.splitlines() if ".yaml:" in line}
+    assert told.keys() == WRONG.keys()
+    for name, (_, word) in WRONG.items():
+        assert word in told[name]
 
 
 def test_files_that_are_no_files_are_told_and_never_waited_for(hostile):
@@ -98,5 +97,8 @@ def test_no_destination_leads_out_of_its_place(hostile):
     tables = {"public.t": {"id": "keep"}}
     places = {"up": "../../", "deep": "a/../../b/", "code": "{date.__class__}/", "bend": "a\\b/", "line": "a\nb/"}
     deliveries = {f"drop/{name}": {"from": "public.t", "destination_prefix": at} for name, at in places.items()}
-    hostile.dataset("d", tables, deliveries=deliveries)
-    hostile.refused(hostile.run("check"), 10, *(f"deliveries.drop/{name}.destination_prefix" for name in places))
+    hostile.dataset("d", tables, deliveries=deliveries, mirrors={"m": {"to": "ceph", "prefix": "../../x"}})
+    hostile.overlay(stores={"lake": {"prefix": "a/../b"}})
+    said = hostile.refused(hostile.run("check"), 10, "mirrors.m.prefix", "stores.lake.prefix")
+    for name in places:
+        assert f"deliveries.drop/{name}.destination_prefix" in said.err

@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     release.external_mirrors_are_released,
     release.raw_deliveries_are_authorised,
     release.authorisations_name_who_gets_it,
+    places.prefixes_are_plain,
     places.places_do_not_overlap,
     places.mirrors_do_not_copy_what_we_write,
     places.watched_prefixes_are_foreign,

@@ -7,6 +7,7 @@ expires.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +33,19 @@ class _Area:
     def meets(self, other: _Area) -> bool:
         alike = self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)
         return self.bucket == other.bucket and alike
+
+
+_NO_FOLDER = re.compile(r"[\x00-\x1f\x7f\\]|^/|//|(?:^|/)\.{1,2}(?:/|$)")
+"""What some stores and proxies resolve or normalise: bytes would lie elsewhere than it is read."""
+
+
+def prefixes_are_plain(view: View) -> Iterator[Problem]:
+    prefixes = [((ENDPOINTS, "stores", name, "prefix"), s.prefix) for name, s in view.endpoints.stores.items()]
+    prefixes += [((dataset, "mirrors", name, "prefix"), mirror.prefix) for dataset, name, mirror in view.mirrors()]
+    for path, prefix in prefixes:
+        if _NO_FOLDER.search(prefix):
+            text = "is no plain folder: without `.`, `..`, `//`, `/` at its start, backslashes and control characters"
+            yield view.problem(*path, text=text)
 
 
 def places_do_not_overlap(view: View) -> Iterator[Problem]:
