@@ -173,23 +173,15 @@ def test_five_hundred_kills(whole):
 @pytest.mark.parametrize("stage", ["dump", "scrub", "mirror", "delivery"])
 def test_sigterm_ends_within_five_seconds_and_publishes_nothing(whole, stage):
     whole.chain()
-    whole.next_version()
-    if stage in ("mirror", "delivery"):
-        assert whole.stage("scrub", "--again")[0] == 0
+    changed(whole, stage)
     took, watch = how_long(whole, stage), Watch(whole)
-    whole.next_version()
-    if stage in ("mirror", "delivery"):
-        assert whole.stage("scrub", "--again")[0] == 0
-    before, inbox = watch.pointer(stage).body, whole.inbox()
-    process = whole.begin(*whole.stages[stage], "--date", whole.date, *again(stage))
-    time.sleep(took * (0.4 if stage == "delivery" else 0.6))
-    process.terminate()
-    began = time.monotonic()
-    said, _ = process.communicate(timeout=20)
-    if process.returncode == 0:
-        pytest.fail(f"{stage} ended before the signal; it took {took:.1f} s before: {said}")
-    assert time.monotonic() - began < 5, said
-    assert process.returncode == 143, said
+    for share in (0.55, 0.4, 0.25):  # of what it takes at that load; a run that is faster this time says nothing
+        changed(whole, stage)
+        before, inbox = watch.pointer(stage).body, whole.inbox()
+        code, said = terminated(whole, stage, took * share)
+        if code != 0:
+            break
+    assert code == 143, said
     assert "Traceback" not in said
     whole.wait_for_workers()
     assert whole.inbox() == inbox
@@ -198,3 +190,21 @@ def test_sigterm_ends_within_five_seconds_and_publishes_nothing(whole, stage):
     watch.objects_are_whole(stage)
     finish(whole, stage)
     watch.nothing_is_left_over(stage)
+
+
+def changed(whole, stage: str) -> None:
+    """Rows for the stage to move."""
+    whole.next_version()
+    if stage in ("mirror", "delivery"):
+        assert whole.stage("scrub", "--again")[0] == 0
+
+
+def terminated(whole, stage: str, after: float) -> tuple[int, str]:
+    """Start the stage, SIGTERM it `after` seconds; it has five to end."""
+    process = whole.begin(*whole.stages[stage], "--date", whole.date, *again(stage))
+    time.sleep(after)
+    process.terminate()
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5, said
+    return process.returncode, said
