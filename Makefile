@@ -12,7 +12,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 UV     := 0.13.9
 PYTEST := $(BIN)/python -m pytest
-PAIR   := -n 2 --dist loadfile # half of the time is waiting for servers
+# Two files at a time, since half of the time is waiting for servers; the longest first.
+PAIR   := -n 2 --dist loadfile --no-loadscope-reorder
+LONG   := tests/system/whole/test_kills.py
+SUITES := $(LONG) $(filter-out $(LONG),$(wildcard tests/system/whole/test_*.py)) tests/system/dump \
+          $(wildcard tests/system/test_*.py) tests/conformance tests/graph
 
 help:  ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,7 +60,7 @@ unit: $(STAMP)  ## Unit tests alone (< 2 s)
 
 test: $(STAMP) apt-test tools/bin/s3mem  ## Every test that needs only pip and small Debian packages
 	@$(PYTEST) -q tests/unit --hypothesis-profile=thorough
-	@$(PYTEST) -q -m "not ceph and not soak" $(PAIR) tests/conformance tests/graph tests/system
+	@$(PYTEST) -q -m "not ceph and not soak" $(PAIR) $(SUITES)
 
 lint: $(STAMP)  ## ruff and pyright
 	@$(BIN)/ruff check .
