@@ -68,7 +68,7 @@ lint: $(STAMP)  ## ruff and pyright
 	@$(BIN)/basedpyright
 
 ceph: $(STAMP) apt-ceph apt-test tools/bin/s3mem  ## The store and mirror suites against a real Ceph RGW
-	@$(PYTEST) -q -m "ceph and not soak" tests/conformance
+	@$(PYTEST) -q -m "ceph and not soak" $(PAIR) tests/conformance
 
 ci: lint test ceph demo-check  ## What .ci/run calls
 
