@@ -1,4 +1,4 @@
-"""Unit tests are for every save: a second and a half, and as much for pytest. `make test` runs the same properties over many more examples."""
+"""Unit tests are for every save: 1.5 s, and as much for pytest. `make test` tries many more examples a property."""
 
 from __future__ import annotations
 
