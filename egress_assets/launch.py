@@ -36,7 +36,7 @@ def run(dataset: str, date: str, instance: dg.DagsterInstance) -> bool:
     from egress_assets.definitions import defs
 
     began = time.monotonic()
-    job = defs().resolve_job_def(dataset) if callable(defs) else defs.resolve_job_def(dataset)
+    job = defs.resolve_job_def(dataset)
     result = job.execute_in_process(partition_key=date, instance=instance, raise_on_error=False)
     for event in result.get_asset_materialization_events():
         found = event.step_materialization_data.materialization
