@@ -9,7 +9,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -126,14 +126,31 @@ HOSTILE = [
 def test_hostile_keys_and_more_than_one_page_arrive_as_they_are(p):
     """S1-7."""
     foreign = p.store("foreign")
-    names = [*HOSTILE, *(f"in/many/{n:05d}" for n in range(1100))]
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda key: foreign.put(key, b"" if key.endswith("/") else key.encode()), names))
+    plain = [f"in/many/{n:05d}" for n in range(1100)]
+    names = [*HOSTILE, *plain]
+    for key in HOSTILE:  # one by one: two of them share a folder entry
+        foreign.put(key, b"" if key.endswith("/") else key.encode())
+    fill(foreign, plain)
     foreign.put("in/zero", b"")
     result = run(p, "all", RUN_DAY)
     assert result.tables[OBJECTS].objects == len(names) + 1
     assert copies(p) == content(foreign, "in/")
     assert run(p, "all", RUN_DAY).sent_bytes == 0
+
+
+def fill(store, names: Iterable[str]) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda key: store.put(key, key.encode()), names))
+
+
+def test_an_object_and_those_beneath_it_all_arrive_where_folders_are_real(p):
+    """The embedded store loses one of them when both are written at the same moment."""
+    foreign = p.store("foreign")
+    fill(foreign, [f"in/{n:03d}" for n in range(300)])
+    fill(foreign, [f"in/{n:03d}/{m}" for n in range(300) for m in "ab"])
+    run(p, "all", RUN_DAY)
+    assert copies(p) == content(foreign, "in/")
+    assert len(copies(p)) == 900
 
 
 def test_a_source_that_is_replaced_while_it_is_copied_never_arrives_mixed(p):

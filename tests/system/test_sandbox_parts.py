@@ -23,10 +23,12 @@ PORTS = {"postgres": 1, "s3": 2, "ceph": 3, "aws": 4, "receiver": 5}
 
 
 def spawn_sleeper(folder: Path, *marks: str) -> processes.Process:
-    pid = processes.spawn(
-        ["/bin/sh", "-c", "sleep 60 & wait", *marks], log=folder / "log", folder=folder, environment={}
-    )
-    while b'exec "$@"' in Path(f"/proc/{pid}/cmdline").read_bytes():  # the shell that changes folder comes first
+    """It forks nothing: a child looks like its parent until it becomes another program."""
+    os.mkfifo(folder / "never")
+    command = ["/bin/sh", "-c", "read line < never", *marks]
+    pid = processes.spawn(command, log=folder / "log", folder=folder, environment={})
+    ours = "\0".join([*command, ""]).encode()
+    while Path(f"/proc/{pid}/cmdline").read_bytes() != ours:  # the shell that changes folder comes first
         time.sleep(0.001)
     process = processes.identify(pid)
     assert process is not None

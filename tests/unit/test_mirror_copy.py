@@ -25,6 +25,7 @@ from egress_assets.engine.evidence.records import ObjectRecord
 from egress_assets.engine.failures import Failures
 from egress_assets.engine.mirror import copy
 from egress_assets.engine.mirror.copy import Copier, Task, each
+from egress_assets.engine.mirror.odd_keys import Nesting
 from egress_assets.engine.mirror.outlet import Outlet
 from egress_assets.engine.release import ReleasedObject
 from tests.platforms import MemoryStore
@@ -61,6 +62,28 @@ def test_jobs_end_in_their_order_and_one_that_fails_stops_no_other():
 def test_idle_jobs_keep_their_place_and_are_not_worked_on():
     ended = all_of(range(40), lambda n: n, idle=lambda n: n % 2 == 0)
     assert [(e.job, e.result) for e in ended] == [(n, None if n % 2 == 0 else n) for n in range(40)]
+
+
+def test_a_job_that_waits_begins_when_all_before_it_have_ended():
+    under_way: set[int] = set()
+    met: dict[int, set[int]] = {}
+
+    def work(n: int) -> None:
+        met[n] = {other for other in under_way if other < n}
+        under_way.add(n)
+        time.sleep(0.002)
+        under_way.discard(n)
+
+    list(each(range(24), work, idle=lambda _n: False, waits=lambda n: n % 8 == 5, stop=threading.Event()))
+    assert not met[5] | met[13] | met[21]
+    assert met[1] | met[2] | met[3]
+
+
+def test_keys_beneath_an_object_wait_for_it_once():
+    nesting = Nesting()
+    keys = ["a", "a-b", "a/b", "a/b/c", "a/c", "a0", "b/", "b/x", "b/y", "c", "ca/b", "cc", "cc/d"]
+    assert keys == sorted(keys)
+    assert [key for key in keys if nesting.waits(key)] == ["a/b", "a/b/c", "b/x", "cc/d"]
 
 
 def test_no_more_than_a_window_of_results_waits_for_the_first(monkeypatch):

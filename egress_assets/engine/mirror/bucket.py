@@ -18,6 +18,7 @@ from egress_assets.engine.mirror import inventory
 from egress_assets.engine.mirror.compare import SOURCE_BYTES, SOURCE_ETAG, Pair, Sign, merge, settle, sign_of
 from egress_assets.engine.mirror.copy import Copier, Task, each
 from egress_assets.engine.mirror.inventory import Copied
+from egress_assets.engine.mirror.odd_keys import Nesting
 from egress_assets.engine.mirror.outlet import Outlet
 from egress_assets.engine.mirror.spec import BucketMirror, Totals
 from egress_assets.engine.mirror.uploads import sweep_uploads
@@ -65,8 +66,8 @@ class Work:
         copier = Copier(outlet, _metadata)
         writer, failures = inventory.Writer(self.platform.evidence.store, self.mirror.unit), Failures("mirrored")
         jobs: Iterator[Job] = ((pair, sign_of(pair)) for pair in found)
-        work = partial(self._copy_one, copier)
-        for ended in each(jobs, work, idle=lambda job: job[1] == "=", stop=copier.stop):
+        work, nesting = partial(self._copy_one, copier), Nesting()
+        for ended in each(jobs, work, idle=_is_equal, waits=lambda job: nesting.waits(job[0].key), stop=copier.stop):
             pair, _ = ended.job
             if isinstance(ended.error, ObjectMissing):
                 self.totals.gone_objects += 1  # deleted by its owner since it was listed
@@ -109,6 +110,10 @@ class Work:
                 "bytes": self.totals.bytes,
             },
         )
+
+
+def _is_equal(job: Job) -> bool:
+    return job[1] == "="
 
 
 def pairs(platform: Platform, mirror: BucketMirror, *, known: TableRecord | None) -> Iterator[Pair]:

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -113,18 +113,26 @@ class Ended(Generic[J, R]):
     error: EgressError | None = None
 
 
-def each(jobs: Iterable[J], work: Callable[[J], R], *, idle: Callable[[J], bool], stop: threading.Event) -> Iterator[
-    Ended[J, R]
-]:  # fmt: skip
+def each(
+    jobs: Iterable[J],
+    work: Callable[[J], R],
+    *,
+    idle: Callable[[J], bool],
+    waits: Callable[[J], bool] = lambda _job: False,
+    stop: threading.Event,
+) -> Iterator[Ended[J, R]]:
     """Do the jobs in threads and yield how each ended, in the order of the jobs; `idle` ones pass untouched.
 
-    An EgressError of one job is its result. A PolicyError, or whatever else is raised here or by `jobs` (a listing that
-    breaks off), stops the others, waits for them and goes up. Memory: WINDOW results.
+    A job that `waits` begins when all before it have ended. An EgressError of one job is its result. A PolicyError, or
+    whatever else is raised here or by `jobs` (a listing that breaks off), stops the others, waits for them and goes up.
+    Memory: WINDOW results.
     """
     waiting: deque[tuple[J, Future[R] | None]] = deque()
     pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="mirror")
     try:
         for job in jobs:
+            if waits(job):
+                wait([future for _, future in waiting if future is not None])
             waiting.append((job, None if idle(job) else pool.submit(work, job)))
             while waiting and (len(waiting) >= WINDOW or _is_done(waiting[0][1])):
                 yield _ended(*waiting.popleft())

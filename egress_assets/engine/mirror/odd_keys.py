@@ -3,6 +3,9 @@
 SeaweedFS keeps `a//b` as `a/b`, makes a slash of a backslash, and keeps `a/` without its content; proxies resolve `..`.
 Looking afterwards is too late: by then the object at the other name is overwritten. A sort of oddity costs five small
 requests a run, and only when such a key comes.
+
+Where folders are real, an object `a` and one `a/b` share an entry: SeaweedFS loses one of two that are written at the
+same moment (20 pairs of 800, 4.48), each acknowledged. `Nesting` keeps them apart.
 """
 
 from __future__ import annotations
@@ -40,6 +43,34 @@ _ODDITIES = (
     _Oddity("a line break", re.compile(r"\n"), "{}\nx"),
     _Oddity("a step `.` or `..`", re.compile(r"(?:\A|/)\.\.?(?:/|\Z)"), "{}/a/../x"),
 )
+
+
+@dataclass(slots=True)
+class _Above:
+    """An object above others; `settled` once its copy has ended."""
+
+    key: str
+    settled: bool = False
+
+    def holds(self, key: str) -> bool:
+        return self.key.endswith("/") or key.startswith("/", len(self.key))
+
+
+@dataclass(slots=True)
+class Nesting:
+    """Which of sorted keys lies beneath another object whose copy may still be under way. Memory: one key's parents."""
+
+    _above: list[_Above] = field(default_factory=list)
+
+    def waits(self, key: str) -> bool:
+        """To be asked for every key, in order; whoever is told True waits for all copies before it."""
+        while self._above and not key.startswith(self._above[-1].key):
+            self._above.pop()
+        unsettled = [above for above in self._above if not above.settled and above.holds(key)]
+        self._above.append(_Above(key))
+        for above in unsettled:
+            above.settled = True
+        return bool(unsettled)
 
 
 @dataclass(slots=True)
