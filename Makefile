@@ -45,9 +45,13 @@ dev: $(STAMP)  ## The same sandbox with the Dagster UI on http://localhost:3000
 # What tests need besides pip; installed when missing, never skipped.
 APT_TEST := golang-go postgresql
 APT_CEPH := ceph-mon ceph-osd radosgw
+APT_BROWSER := chromium fonts-dejavu-core
 
 apt-test:
 	@tools/apt.sh $(APT_TEST)
+
+apt-browser:
+	@tools/apt.sh $(APT_BROWSER)
 
 apt-ceph:
 	@tools/apt.sh $(APT_CEPH)
@@ -70,7 +74,10 @@ lint: $(STAMP)  ## ruff and pyright
 ceph: $(STAMP) apt-ceph apt-test tools/bin/s3mem  ## The store and mirror suites against a real Ceph RGW
 	@$(PYTEST) -q -m "ceph and not soak" $(PAIR) tests/conformance
 
-ci: lint test ceph demo-check  ## What .ci/run calls
+test-browser: $(STAMP) apt-browser  ## The UI in a headless chromium; writes the screenshots of README and docs
+	@$(PYTEST) -q tests/browser
+
+ci: lint test ceph test-browser demo-check  ## What .ci/run calls
 
 demo-check: $(STAMP)  ## The demo twice from nothing: everything, then nothing
 	@tools/demo_check.sh
@@ -91,4 +98,4 @@ clean:  ## Stop the sandbox and remove what was built
 	@test ! -x $(BIN)/egress || $(BIN)/egress sandbox stop || true
 	@rm -rf .egress tools/bin build $(VENV)
 
-.PHONY: help install demo dev apt-test apt-ceph unit test lint ceph ci demo-check soak bench lock golden clean
+.PHONY: help install demo dev apt-test apt-browser apt-ceph unit test test-browser lint ceph ci demo-check soak bench lock golden clean

@@ -5,7 +5,8 @@ In the sandbox each is replaced by its kind under the same name; nothing starts 
 
 from typing import Any
 
-from egress_assets.engine.catalog.models import Catalog, StoreModel
+from egress_assets.engine.catalog.models import Catalog, SourceModel, StoreModel
+from egress_assets.engine.endpoints import NOT_SETTINGS
 from resources.ceph import CephResource
 from resources.keys import KeyResource
 from resources.rds import RdsResource
@@ -21,7 +22,7 @@ def resources(catalog: Catalog, env: str) -> dict[str, Any]:
         embedded = Embedded(catalog)
         return {f"{kind}_{name}": SandboxEndpoint(embedded, kind, name) for kind, name in _names(catalog)}
     endpoints = catalog.endpoints
-    sources = {f"source_{name}": RdsResource(name=name, **referred(dict(m))) for name, m in endpoints.sources.items()}
+    sources = {f"source_{name}": RdsResource(name=name, **referred(_way(m))) for name, m in endpoints.sources.items()}
     stores = {f"store_{name}": _store(name, model) for name, model in endpoints.stores.items()}
     recipients = {
         f"recipient_{name}": recipient_resource(m.transfer_type)(recipient=name, **referred(m.settings()))
@@ -36,9 +37,12 @@ def resources(catalog: Catalog, env: str) -> dict[str, Any]:
 
 
 def _store(name: str, model: StoreModel) -> Any:
-    fields = dict(model)
-    del fields["expire_days"]  # a rule about the bucket, not a way to it
-    return (CephResource if model.kind == "ceph" else S3Resource)(name=name, **referred(fields))
+    return (CephResource if model.kind == "ceph" else S3Resource)(name=name, **referred(_way(model)))
+
+
+def _way(model: SourceModel | StoreModel) -> dict[str, Any]:
+    """How to get there, without the rules about it."""
+    return {name: value for name, value in dict(model).items() if name not in NOT_SETTINGS}
 
 
 def _names(catalog: Catalog) -> list[tuple[str, str]]:

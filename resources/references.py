@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from egress_assets.engine.catalog.models import Ref
+from egress_assets.engine.catalog.values import Ref
 from egress_assets.engine.errors import CatalogError
 
 FILE = "file:"

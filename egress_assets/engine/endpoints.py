@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from egress_assets.engine.catalog.loader import load_catalog
-from egress_assets.engine.catalog.models import Catalog, Ref, StoreModel, Strict
+from egress_assets.engine.catalog.models import Catalog, StoreModel
+from egress_assets.engine.catalog.values import Ref, Strict
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
@@ -22,7 +23,7 @@ from egress_assets.engine.stores import kinds
 from egress_assets.engine.stores.settings import StoreSettings
 
 _LARGEST_FILE = 2**20  # bytes; a secret or a bundle of certificates
-_NOT_SETTINGS = frozenset({"expire_days"})
+NOT_SETTINGS = frozenset({"expire_days", "throttle", "quiet_hours"})  # rules about it, not ways to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class CatalogProvider:
         values = self._resolved(model, f"endpoints.stores.{name}")
         if isinstance(model.ca, Ref) and model.ca.file:
             values["ca"] = model.ca.file  # its client reads the bundle from a path
-        return StoreSettings(name=name, **{k: v for k, v in values.items() if k not in _NOT_SETTINGS})
+        return StoreSettings(name=name, **values)
 
     def recipient(self, name: str) -> Mapping[str, Any]:
         """Fields of the transfer type. Raises ReleaseRefused for a recipient of `env: prod` elsewhere."""
@@ -72,7 +73,8 @@ class CatalogProvider:
     def _resolved(self, model: Strict, key: str) -> dict[str, Any]:
         """The fields that are said or have a default, without the ones that are absent."""
         fields = {name: getattr(model, name) for name in type(model).model_fields}
-        return {name: self._value(v, f"{key}.{name}") for name, v in fields.items() if v is not None}
+        said = {name: v for name, v in fields.items() if v is not None and name not in NOT_SETTINGS}
+        return {name: self._value(v, f"{key}.{name}") for name, v in said.items()}
 
     def _value(self, value: Any, key: str) -> Any:
         if isinstance(value, Ref):

@@ -6,7 +6,8 @@ import dagster as dg
 import pytest
 
 from egress_assets.definitions import build
-from egress_assets.engine.catalog.models import Catalog, Ref
+from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.catalog.values import Ref
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
 from resources.ceph import CephResource
 from resources.endpoints import resources

@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from egress_assets.engine import masks, transfers
-from egress_assets.engine.catalog import models
+from egress_assets.engine.catalog import models, operate, values
 from egress_assets.engine.scrub.detectors import DETECTORS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text()
@@ -20,7 +20,8 @@ MODELS = {
     "stores": models.StoreModel, "recipients": models.RecipientModel, "A dataset": models.DatasetModel,
     "dump": models.DumpModel, "scrub": models.ScrubModel, "mirrors": models.MirrorModel,
     "mirrors from a bucket": models.MirrorFrom, "deliveries": models.DeliveryModel, "watch": models.WatchModel,
-    "release": models.Basis,
+    "release": models.Basis, "throttle": operate.Throttle, "limits": operate.Limits, "notify": operate.NotifyModel,
+    "mail": operate.MailModel, "webhook": operate.WebhookModel, "triggers": operate.TriggerModel,
 }  # fmt: skip
 
 
@@ -35,8 +36,9 @@ def test_every_key_has_its_line(section: str, model: type[BaseModel]) -> None:
 
 def test_every_model_of_the_catalog_has_its_section() -> None:
     known = {*MODELS.values(), models.TableModel, models.ColumnRule}
-    parts = {m for m in vars(models).values() if isinstance(m, type) and issubclass(m, models.Strict)}
-    assert parts - known == {models.Strict, models.Ref, models.Catalog}
+    named = {**vars(models), **vars(operate)}.values()
+    parts = {m for m in named if isinstance(m, type) and issubclass(m, values.Strict)}
+    assert parts - known == {values.Strict, models.Catalog}
     assert SECTIONS["tables"] == keys(models.TableModel) | {"mask"}
 
 

@@ -1,7 +1,7 @@
 """The catalog's shape. Data owners write YAML; these models say what is allowed, and have the safe default elsewhere.
 
-A scalar is a literal, `{env: NAME}` or `{file: PATH}`; references are kept as references (never resolved while
-loading), so that a catalog can be checked, printed and committed without a secret.
+References are kept as references (never resolved while loading), so that a catalog can be checked, printed and
+committed without a secret. How single values are written is values.py; what people operate with is operate.py.
 """
 
 from __future__ import annotations
@@ -14,49 +14,12 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
+from egress_assets.engine.catalog.values import Clock, Hours, Name, Strict, Value, duration, written_as
 from egress_assets.engine.partition import Calendar
 
-NAME = r"^[a-z][a-z0-9_]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=63)]
 TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
-Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Format = Literal["csv", "csv.gz", "csv.zst"]
-
-
-class Strict(BaseModel):
-    """No unknown keys anywhere: a misplaced key must never be a silent no-op."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Ref(Strict):
-    """A value that lives elsewhere: an environment variable or a mounted file (trailing newlines are stripped)."""
-
-    env: str | None = None
-    file: str | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Ref:
-        if (self.env is None) == (self.file is None):
-            raise ValueError("give exactly one of `env` and `file`")
-        return self
-
-
-def _written_as(value: Any) -> str:
-    return "mapping" if isinstance(value, dict | BaseModel) else "text"
-
-
-# Tagged by how it is written, so that a mistake in one form isn't reported for the other one too.
-Value = Annotated[Annotated[str, Tag("text")] | Annotated[Ref, Tag("mapping")], Discriminator(_written_as)]
-
-
-def _duration(text: Any) -> Any:
-    """`90s`, `30m`, `36h`, `7d` as a timedelta. A bare number is refused: pydantic would read it as seconds."""
-    if isinstance(text, str) and (found := re.fullmatch(r"(\d+)\s*([smhd])", text)):
-        return timedelta(seconds=int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]])
-    if isinstance(text, timedelta):
-        return text
-    raise ValueError(f"{text!r} is not a duration: write a number and s, m, h or d, for example 36h")
 
 
 class SourceModel(Strict):
@@ -77,6 +40,8 @@ class SourceModel(Strict):
     connect_timeout: int = Field(default=10, ge=1, description="seconds")
     lock_timeout: int = Field(default=60, ge=1, description="seconds")
     statement_timeout: int = Field(default=0, ge=0, description="seconds, 0 = none")
+    throttle: Throttle | None = None
+    quiet_hours: list[Hours] = []  # no extract begins within them
 
     @model_validator(mode="after")
     def _address(self) -> SourceModel:
@@ -138,6 +103,7 @@ class RecipientModel(BaseModel):
     transfer_type: str
     env: Literal["prod", "any"] = "any"  # prod: refused outside EGRESS_ENV=prod, where the stub store gets it instead
     sla: Clock | None = None
+    limits: Limits | None = None  # of all that it gets for one date
     audience: Name = "shared"
     retry: Literal["hold", "resend"] = "hold"  # what to do with a send whose fate can't be known
 
@@ -158,6 +124,8 @@ class Endpoints(Strict):
     sources: dict[Name, SourceModel] = {}
     stores: dict[Name, StoreModel]
     recipients: dict[Name, RecipientModel] = {}
+    notify: NotifyModel | None = None
+    triggers: dict[str, TriggerModel] = {}  # by path, for example /mirror/shop
 
     @field_validator("timezone")
     @classmethod
@@ -222,7 +190,7 @@ class MirrorFrom(Strict):
 
 
 MirrorSource = Annotated[
-    Annotated[Literal["dump", "scrub"], Tag("text")] | Annotated[MirrorFrom, Tag("mapping")], Discriminator(_written_as)
+    Annotated[Literal["dump", "scrub"], Tag("text")] | Annotated[MirrorFrom, Tag("mapping")], Discriminator(written_as)
 ]
 
 
@@ -276,6 +244,8 @@ class DatasetModel(Strict):
     owner: str = ""
     start: date
     schedule: Clock | None = None
+    sla: Clock | None = None  # by when a date's whole chain is done, on the day of its run
+    limits: Limits | None = None  # of all tables of one date
     date_label: Literal["data_day", "run_day"] = "data_day"
     extract: Literal["full", "window"] = "full"
     grace: timedelta = timedelta(hours=36)
@@ -287,7 +257,7 @@ class DatasetModel(Strict):
     deliveries: dict[str, DeliveryModel] = {}  # <recipient>/<pipeline_name>
     watch: list[WatchModel] = []
 
-    _grace = field_validator("grace", mode="before")(_duration)
+    _grace = field_validator("grace", mode="before")(duration)
 
     @model_validator(mode="before")
     @classmethod

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from egress_assets.engine import masks
-from egress_assets.engine.catalog.models import DatasetModel, Endpoints, RecipientModel, Ref
+from egress_assets.engine.catalog.models import DatasetModel, Endpoints, RecipientModel
+from egress_assets.engine.catalog.values import Ref
 
 _REF = {"$ref": "#/$defs/Ref"}
 
