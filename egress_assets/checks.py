@@ -33,7 +33,7 @@ def told(key: dg.AssetKey, records: Sequence[CheckRecord]) -> dg.AssetCheckResul
     )
 
 
-def refused(key: dg.AssetKey, error: GateFailed) -> dg.AssetCheckResult:
+def refused(key: dg.AssetKey, table: str, error: GateFailed) -> dg.AssetCheckResult:
     """The result of one table of a run whose gate failed: nothing was published, whichever table was the cause.
 
     The message names tables, checks, columns and counts.

@@ -8,6 +8,8 @@ import dagster as dg
 from egress_assets.engine.errors import ManifestInvalid
 from egress_assets.engine.evidence.records import Column
 from egress_assets.engine.layout import attempt_prefix, source_key, table_segment
+from egress_assets.engine.past import MANY, Past
+from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import StageResult, TableResult
 from egress_assets.stages import Stage
 
@@ -26,8 +28,25 @@ def by_table(tables: Iterable[str], result: StageResult) -> Mapping[str, TableRe
     return {table: answers[table] for table in tables}
 
 
-def metadata(stage: Stage, table: str, result: StageResult, found: TableResult) -> dict[str, Any]:
-    """Equal keys at every stage, so that plots compare like with like. Bytes as stored; seconds of the whole op."""
+def past(stage: Stage, result: StageResult, platform: Platform) -> Past:
+    """What the dates before held, read once for all tables of a run. Reads nothing yet."""
+    many = sum(found.objects for found in result.tables.values()) > MANY
+    return Past(platform.evidence, stage.unit, result.date, f"more than {MANY} objects a date" if many else "")
+
+
+def metadata(
+    stage: Stage,
+    table: str,
+    result: StageResult,
+    found: TableResult,
+    *,
+    platform: Platform,
+    past: Past | None = None,
+) -> dict[str, Any]:
+    """Equal keys at every stage, so that plots compare like with like. Bytes as stored; seconds of the whole op.
+
+    `past` is shared by the tables of one run; without it each reads its own.
+    """
     told: dict[str, Any] = {
         "how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how,
         "attempt": found.attempt,

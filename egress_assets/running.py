@@ -62,7 +62,8 @@ def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Wor
     """
     selected = _selected(context, stage)
     try:
-        events = list(_told(context, stage, selected, call(_work(context, stage, selected))))
+        work = _work(context, stage, selected)
+        events = list(_told(context, stage, selected, call(work), work.platform))
     except EgressError as error:
         failures.stop_run_retries(context, error)
         if isinstance(error, GateFailed):
@@ -89,8 +90,13 @@ def _selected(context: dg.AssetExecutionContext, stage: Stage) -> Mapping[str, d
 
 
 def _told(
-    context: dg.AssetExecutionContext, stage: Stage, selected: Mapping[str, dg.AssetKey], result: StageResult
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    selected: Mapping[str, dg.AssetKey],
+    result: StageResult,
+    platform: Platform,
 ) -> Iterator[Event]:
+    past = results.past(stage, result, platform)
     for table, found in results.by_table(selected, result).items():
         key = selected[table]
         found_checks = [checks.told(key, found.checks)] if _check_wanted(context, key) else []
@@ -98,7 +104,7 @@ def _told(
             yield dg.MaterializeResult(
                 asset_key=key,
                 data_version=dg.DataVersion(found.content_digest),
-                metadata=results.metadata(stage, table, result, found),
+                metadata=results.metadata(stage, table, result, found, platform=platform, past=past),
                 tags={"egress/attempt": found.attempt},
                 check_results=found_checks,
             )
@@ -109,9 +115,9 @@ def _told(
 def _refused(
     context: dg.AssetExecutionContext, selected: Mapping[str, dg.AssetKey], error: GateFailed
 ) -> Iterator[dg.AssetCheckResult]:
-    for key in selected.values():
+    for table, key in selected.items():
         if _check_wanted(context, key):
-            yield checks.refused(key, error)
+            yield checks.refused(key, table, error)
 
 
 def _check_wanted(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:

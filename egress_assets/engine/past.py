@@ -1,0 +1,109 @@
+"""What a unit held on the dates before one, as evidence says it: for pictures over days and for what has changed since.
+
+Shown to people, never decided by: what can't be read in time is left out, and `failed` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+
+from egress_assets.engine.errors import EgressError
+from egress_assets.engine.evidence.driver import Evidence
+from egress_assets.engine.evidence.records import Column, Manifest, TableRecord
+from egress_assets.engine.layout import Unit, parse_pointer_key, pointer_key, pointer_prefix
+from egress_assets.engine.partition import parse_date
+from egress_assets.engine.release import INVENTORY
+
+logger = logging.getLogger(__name__)
+
+DAYS = 30
+MANY = 1000  # objects a date; their manifests take tenths of a second each to read, too much for a picture
+_THREADS = 8
+_SECONDS = 3.0  # in all: a store that answers in 30 ms takes a quarter of a second
+_ATTEMPTS = 3  # a date: its tables lie in one attempt, except where single ones were made again
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One table (or object set) of one date."""
+
+    bytes: int
+    columns: tuple[Column, ...] = ()
+
+
+@dataclass(slots=True)
+class Past:
+    """Lazy: the first question reads a listing, then one small object and up to three manifests a date, eight at once.
+
+    Memory: columns and totals of the tables of `DAYS` dates, and eight manifests while they are read.
+    """
+
+    evidence: Evidence
+    unit: Unit
+    date: str
+    failed: str = ""
+    _days: Mapping[str, Mapping[str, Held]] | None = field(default=None, repr=False)
+
+    def days(self, table: str) -> dict[str, int]:
+        """Stored bytes of `table` by date, ascending, for those of the last `DAYS` dates that have it."""
+        return {date: tables[table].bytes for date, tables in self._read().items() if table in tables}
+
+    def before(self, table: str) -> tuple[str, Held] | None:
+        """The nearest earlier date that has `table`, within `DAYS`, and what it held."""
+        earlier = [date for date, tables in self._read().items() if table in tables and date < self.date]
+        return (earlier[-1], self._read()[earlier[-1]][table]) if earlier else None
+
+    def _read(self) -> Mapping[str, Mapping[str, Held]]:
+        if self._days is None:
+            self._days = {} if self.failed else self._look()
+        return self._days
+
+    def _look(self) -> Mapping[str, Mapping[str, Held]]:
+        try:
+            dates = list(self._pointed())
+        except EgressError as error:
+            self.failed = error.message
+            return {}
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="past")
+        try:
+            reads = {date: pool.submit(_held, self.evidence, self.unit, date) for date in dates}
+            done, late = wait(reads.values(), timeout=_SECONDS)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        errors = [_said(error) for read in done if (error := read.exception())]
+        self.failed = next(iter(errors), f"{len(late)} dates did not answer in {_SECONDS:.0f} s" if late else "")
+        return {date: read.result() for date, read in reads.items() if read in done and not read.exception()}
+
+    def _pointed(self) -> Iterator[str]:
+        """Dates with a pointer, ascending, by one listing."""
+        first = (parse_date(self.date) - timedelta(days=DAYS - 1)).isoformat()
+        after = pointer_key(self.unit, first).removesuffix(".json")
+        for listed in self.evidence.store.list(f"{pointer_prefix(self.unit)}date=", start_after=after):
+            _, date = parse_pointer_key(listed.key)
+            if date > self.date:
+                return
+            yield date
+
+
+def _held(evidence: Evidence, unit: Unit, date: str) -> dict[str, Held]:
+    pointer = evidence.pointer(unit, date)
+    if pointer is None:
+        return {}
+    attempts = set(islice(dict.fromkeys(entry.attempt for entry in pointer.entries.values()), _ATTEMPTS))
+    near = frozenset(table for table, entry in pointer.entries.items() if entry.attempt in attempts)
+    return {table: Held(_bytes(*found), found[1].columns) for table, found in evidence.tables(pointer, near).items()}
+
+
+def _bytes(manifest: Manifest, record: TableRecord) -> int:
+    """Of the objects; a mirrored bucket's manifest lists shards of its inventory instead, and tells the total."""
+    return int(manifest.draft.facts["bytes"]) if record.format == INVENTORY else record.bytes
+
+
+def _said(error: BaseException) -> str:
+    """Of errors that nobody foresaw only the kind: their text may quote data."""
+    return error.message if isinstance(error, EgressError) else type(error).__name__
