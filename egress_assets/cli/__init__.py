@@ -26,6 +26,10 @@ _ORDER = (
     "deliver",
     "verify",
     "status",
+    "explain",
+    "hold",
+    "unhold",
+    "add",
     "sweep",
 )  # as one meets them
 

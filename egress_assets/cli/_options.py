@@ -54,6 +54,11 @@ def _units(catalog: Catalog) -> list[str]:
     return [unit.title for name in catalog.datasets for unit in units_of(catalog, name)]
 
 
+def _held(catalog: Catalog) -> list[str]:
+    """What can be held."""
+    return ["recipient", "dataset", *catalog.endpoints.recipients, *catalog.datasets]
+
+
 dataset_argument = click.argument("dataset", shell_complete=_complete(lambda catalog: catalog.datasets))
 mirror_argument = click.argument(
     "name", shell_complete=_complete(lambda catalog: [m for d in catalog.datasets.values() for m in d.mirrors])
@@ -71,6 +76,18 @@ again_option = click.option("--again", is_flag=True, help="Do the work even if t
 relabel_option = click.option(
     "--relabel", is_flag=True, help="Take the present state for a past date; the evidence says so."
 )
+
+
+def held_argument(metavar: str, *, required: bool = False) -> Callable[[_Command], _Command]:
+    """`NAME`, or `recipient NAME`, or `dataset NAME`; usage errors for more."""
+
+    def two(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > 2:
+            raise click.BadParameter(f"{len(value)} words: write NAME, `recipient NAME` or `dataset NAME`")
+        return value
+
+    complete = _complete(_held)
+    return click.argument("words", nargs=-1, required=required, metavar=metavar, callback=two, shell_complete=complete)
 
 
 def tables_option(command: _Command) -> _Command:

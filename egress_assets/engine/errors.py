@@ -5,8 +5,8 @@
     |- SourceError    20   SourceUnavailable* TableMissing SourceDenied SourceChanged* HistoryUnavailable
     |- StoreError     30   StoreUnavailable* StoreDenied ObjectMissing ObjectConflict OutcomeUnknown* Superseded Swept*
     |- IntegrityError 40   ChecksumMismatch ManifestInvalid Corrupt Missing
-    |- PolicyError    50   Unclassified GateFailed ReleaseRefused KeyMissing
-    `- DeliveryError  60   DeliveryUnavailable* DeliveryRefused DeliveryUnknown DeliveryBusy* DeliveryHeld
+    |- PolicyError    50   Unclassified GateFailed ReleaseRefused KeyMissing Held
+    `- DeliveryError  60   DeliveryUnavailable* DeliveryRefused DeliveryUnknown DeliveryBusy*
                                                                                       (* retryable)
 
 Messages are lower case, name the object and both values, and never hold a row value, credential or signed URL.
@@ -195,6 +195,12 @@ class KeyMissing(PolicyError):
     code = "key_missing"
 
 
+class Held(PolicyError):
+    """A person put a hold on the recipient or dataset: nothing leaves until it is lifted."""
+
+    code = "held"
+
+
 class DeliveryError(EgressError):
     """A recipient did not take it."""
 
@@ -223,9 +229,3 @@ class DeliveryBusy(DeliveryError):
     """Another run holds the claim on this destination."""
 
     code, retryable = "delivery_busy", True
-
-
-class DeliveryHeld(DeliveryError):
-    """A hold is on the recipient or dataset."""
-
-    code = "delivery_held"

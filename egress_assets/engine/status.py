@@ -64,26 +64,6 @@ class Row:
     receipts: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """A pointer and the totals of its manifests."""
-
-    pointer: Pointer
-    rows: int | None
-    bytes: int
-
-
-@dataclass(slots=True)
-class Seen:
-    """Everything that `judge` looks at, by unit and date."""
-
-    truths: dict[tuple[Unit, str], Truth] = field(default_factory=dict)
-    failures: dict[tuple[Unit, str], Failure] = field(default_factory=dict)
-    unsealed: dict[tuple[Unit, str], Note] = field(default_factory=dict)
-    receipts: Mapping[tuple[str, str, str], list[Receipt]] = field(default_factory=dict)
-    holds: dict[str, Hold] = field(default_factory=dict)  # by kind/name
-
-
 def status(catalog: Catalog, evidence: Evidence, *, days: int, at: datetime) -> list[Row]:
     """The newest `days` dates of every dataset. Memory: their pointers. Raises StoreError's kinds, ManifestInvalid."""
     dates = {name: _dates(catalog.calendar(name), days, at) for name in catalog.datasets}
@@ -94,70 +74,6 @@ def _dates(calendar: Calendar, days: int, at: datetime) -> list[str]:
     last = parse_date(calendar.last_complete(at))
     first = max(calendar.start, last - timedelta(days=days - 1))
     return calendar.dates(first.isoformat(), last.isoformat())
-
-
-def look(catalog: Catalog, evidence: Evidence, dates: Mapping[str, list[str]]) -> Seen:
-    """Read what evidence says of these dates: a few listings a unit, a few small objects a date."""
-    seen = Seen(holds={hold.event.name: hold for hold in evidence.holds()})
-    asked = [(unit, days[0], days[-1]) for name, days in dates.items() if days for unit in units_of(catalog, name)]
-    with ThreadPoolExecutor(_READERS) as pool:
-        for unit, truths, failures, notes in pool.map(lambda ask: _look(evidence, *ask), asked):
-            seen.truths |= {(unit, truth.pointer.date): truth for truth in truths}
-            seen.failures |= {(unit, failure.date): failure for failure in failures}
-            seen.unsealed |= {(unit, date): note for date, note in notes}
-        every = sorted({date for days in dates.values() for date in days})
-        received = pool.map(lambda date: list(evidence.receipts(date)), every)
-        seen.receipts = _by_pipeline(receipt for receipts in received for receipt in receipts)
-    return seen
-
-
-_Looked = tuple[Unit, list[Truth], list[Failure], list[tuple[str, Note]]]
-
-
-def _look(evidence: Evidence, unit: Unit, first: str, last: str) -> _Looked:
-    truths = [_truth(evidence, unit, date) for date in _pointed(evidence, unit, first, last)]
-    found = [truth for truth in truths if truth is not None]
-    return unit, found, list(failed(evidence, unit, first, last)), list(_unsealed(evidence, unit, first, last))
-
-
-def _pointed(evidence: Evidence, unit: Unit, first: str, last: str) -> Iterator[str]:
-    after = pointer_key(unit, first).removesuffix(".json")
-    for listed in evidence.store.list(f"{pointer_prefix(unit)}date=", start_after=after):
-        _, date = parse_pointer_key(listed.key)
-        if date > last:
-            return
-        yield date
-
-
-def _truth(evidence: Evidence, unit: Unit, date: str) -> Truth | None:
-    pointer = evidence.pointer(unit, date)
-    if pointer is None:
-        return None
-    records = [record for _, record in evidence.tables(pointer).values()]
-    rows = [record.rows for record in records if record.rows is not None]
-    return Truth(pointer, sum(rows) if rows else None, sum(record.bytes for record in records))
-
-
-def _unsealed(evidence: Evidence, unit: Unit, first: str, last: str) -> Iterator[tuple[str, Note]]:
-    """The newest attempt of each date, where it has no manifest."""
-    newest: dict[str, str] = {}
-    for listed in evidence.store.list(f"{NOTES}{unit}/date=", start_after=note_key(unit, first, "")):
-        _, date, attempt = parse_note_key(listed.key)
-        if date > last:
-            break
-        newest[date] = attempt
-    for date, attempt in newest.items():
-        if evidence.store.head(manifest_key(unit, date, attempt)) is None:
-            there = evidence.store.read(note_key(unit, date, attempt))
-            if there is not None:
-                yield date, Note.parse(there[0])
-
-
-def _by_pipeline(receipts: Iterable[Receipt]) -> Mapping[tuple[str, str, str], list[Receipt]]:
-    grouped: defaultdict[tuple[str, str, str], list[Receipt]] = defaultdict(list)
-    for receipt in receipts:
-        grouped[receipt.recipient, receipt.pipeline, receipt.date].append(receipt)
-    return grouped
 
 
 # ------------------------------------------------------------------------------------------------------------ judgement
@@ -173,7 +89,8 @@ def judge(catalog: Catalog, seen: Seen, dates: Mapping[str, list[str]], at: date
 def _stage(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:
     truth = seen.truths.get((row.unit, row.date))
     if truth is None:
-        return _absent(catalog, seen, row, at)
+        held = _held(seen, row, f"dataset/{row.dataset}") if _leaves(catalog, row) else None
+        return held or _absent(catalog, seen, row, at)
     row = _told(row, truth)
     if failure := seen.failures.get((row.unit, row.date)):
         return replace(row, state="failed", detail=f"{failure.code}: {failure.message}")
@@ -198,10 +115,21 @@ def _delivery(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:
         return replace(
             row, state="delivered", detail="1 receipt" if len(receipts) == 1 else f"{len(receipts)} receipts"
         )
-    for name in (f"recipient/{recipient}", f"dataset/{row.dataset}"):
+    return _held(seen, row, f"recipient/{recipient}", f"dataset/{row.dataset}") or _absent(catalog, seen, row, at)
+
+
+def _held(seen: Seen, row: Row, *names: str) -> Row | None:
+    for name in names:
         if hold := seen.holds.get(name):
             return replace(row, state="held", detail=f"{name} by {hold.event.by}: {hold.event.reason}")
-    return _absent(catalog, seen, row, at)
+    return None
+
+
+def _leaves(catalog: Catalog, row: Row) -> bool:
+    """Whether the unit is a mirror to an external store, which a hold on its dataset stops."""
+    mirrors = catalog.dataset(row.dataset).mirrors if row.unit.stage == "mirror" else {}
+    stores = catalog.endpoints.stores
+    return any(stores[mirror.to].zone != "trusted" for name, mirror in mirrors.items() if (name,) == row.unit.names)
 
 
 def _absent(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:

@@ -17,10 +17,10 @@ from egress_assets.engine.errors import (
     CatalogError,
     ChecksumMismatch,
     DeliveryBusy,
-    DeliveryHeld,
     DeliveryRefused,
     DeliveryUnavailable,
     DeliveryUnknown,
+    Held,
     ObjectMissing,
     ReleaseRefused,
     Superseded,
@@ -270,7 +270,7 @@ def test_a_hold_on_the_recipient_or_the_dataset_stops_it(inbox):
     p = over(inbox)
     for kind, name in (("recipient", "acme"), ("dataset", "shop")):
         p.evidence.hold(kind, name, by="ann", reason="audit")
-        with pytest.raises(DeliveryHeld):
+        with pytest.raises(Held):
             go(p)
         assert files(inbox) == {}
         p.evidence.unhold(kind, name, by="ann", reason="done")

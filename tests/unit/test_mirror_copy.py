@@ -21,8 +21,10 @@ from egress_assets.engine.errors import (
     StoreDenied,
     StoreUnavailable,
 )
+from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.records import ObjectRecord
 from egress_assets.engine.failures import Failures
+from egress_assets.engine.holds import Watch
 from egress_assets.engine.mirror import copy
 from egress_assets.engine.mirror.copy import Copier, Task, each
 from egress_assets.engine.mirror.odd_keys import Nesting
@@ -138,8 +140,9 @@ def task(source: MemoryStore, key: str, *, record: ObjectRecord | None = None) -
     return Task(source, key, f"copy/{key}", size, ReleasedObject("objects", source.name, key, size, ""), record)
 
 
-def copier(there: MemoryStore) -> Copier:
-    return Copier(Outlet(there, None), lambda _task, head: {"egress-source-etag": head.etag})
+def copier(there: MemoryStore, *holds: tuple[str, str]) -> Copier:
+    watch = Watch(Evidence(there), "mirror m", holds)
+    return Copier(Outlet(there, None), lambda _task, head: {"egress-source-etag": head.etag}, watch)
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, MIB + 1, 9 * MIB])

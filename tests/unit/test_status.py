@@ -152,6 +152,8 @@ def test_a_hold_is_told_with_who_and_why(name: str) -> None:
     row = case.judged()[DELIVERY]
     assert (row.state, row.detail) == ("held", f"{name} by dpo: complaint")
     assert case.judged()[SCRUB].state == "late", "a hold stops sending only"
+    external = "held" if name == "dataset/shop" else "late"
+    assert case.judged()[MIRROR].state == external, "a mirror to an external store is of the dataset"
 
 
 def test_the_newest_date_comes_first_and_units_in_the_order_they_become_true() -> None:

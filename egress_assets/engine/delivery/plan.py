@@ -29,6 +29,7 @@ def plan(platform: Platform, recipient: str, pipeline: str, date: str) -> list[P
     try:
         spec = find_delivery(platform, recipient, pipeline)
         require_environment(platform, spec)
+        spec.watch(platform).require_none()
         return _lines(platform, spec, date)
     except (PolicyError, DeliveryRefused) as error:
         return [PlanLine("!", f"delivery/{recipient}/{pipeline}", f"{error.message}. {error.hint}")]
@@ -46,8 +47,8 @@ def _lines(platform: Platform, spec: Spec, date: str) -> list[PlanLine]:
         goods = of_sealed(platform, spec, date, own)
     settings = platform.provider.recipient(spec.recipient)
     transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)
-    files = iter(goods.files)
-    lines = [_line(Dispatch(platform, spec, transfer, goods, file, silent)) for file in islice(files, LINES)]
+    files, watch = iter(goods.files), spec.watch(platform)
+    lines = [_line(Dispatch(platform, spec, transfer, goods, file, silent, watch)) for file in islice(files, LINES)]
     more = sum(1 for _ in files)
     return [*lines, PlanLine(">", f"{more} more files")] if more else lines
 

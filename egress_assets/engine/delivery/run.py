@@ -10,11 +10,12 @@ from hashlib import sha256
 from egress_assets.engine.delivery.files import Consignment, consignment
 from egress_assets.engine.delivery.send import Dispatch
 from egress_assets.engine.delivery.spec import Spec, find_delivery, require_environment
-from egress_assets.engine.errors import EgressError, ObjectMissing
+from egress_assets.engine.errors import EgressError, Held, ObjectMissing
 from egress_assets.engine.evidence.deliver import Delivered
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import canonical
 from egress_assets.engine.failures import Failures
+from egress_assets.engine.holds import Watch
 from egress_assets.engine.layout import manifest_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, silent
@@ -52,7 +53,7 @@ def run(platform: Platform, recipient: str, pipeline: str, date: str, *, on: Lis
 
     Idempotent: a second run sends nothing and says so (`nothing`). A file that fails does not stop the others; the run
     fails at its end. Memory: a chunk of a file, or the transfer's formula.
-    Raises CatalogError, ReleaseRefused, ObjectMissing (no data of the date), the DeliveryErrors, Superseded.
+    Raises CatalogError, ReleaseRefused, Held, ObjectMissing (no data of the date), the DeliveryErrors, Superseded.
     """
     spec = find_delivery(platform, recipient, pipeline)
     with noted(platform.evidence, spec.unit, date):
@@ -62,10 +63,12 @@ def run(platform: Platform, recipient: str, pipeline: str, date: str, *, on: Lis
 def _delivered(platform: Platform, spec: Spec, date: str, on: Listener) -> StageResult:
     began = time.monotonic()
     require_environment(platform, spec)
+    watch = spec.watch(platform)
+    watch.require_none()
     goods = consignment(platform, spec, date)
     settings = platform.provider.recipient(spec.recipient)
     transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)
-    totals, one = _Totals(), _Run(platform, spec, date, on)
+    totals, one = _Totals(), _Run(platform, spec, date, on, watch)
     try:
         content = one.send_all(goods, transfer, totals)
     finally:
@@ -84,13 +87,16 @@ class _Run:
     spec: Spec
     date: str
     on: Listener
+    watch: Watch
 
     def send_all(self, goods: Consignment, transfer: Transfer, totals: _Totals) -> str:
-        """Deliver file by file; returns the digest of what the recipient has now."""
+        """Deliver file by file, until a hold comes; returns the digest of what the recipient has now."""
         failures, content = Failures("delivered"), sha256()
         for file in goods.files:
             try:
-                ended = Dispatch(self.platform, self.spec, transfer, goods, file, self.on).deliver()
+                ended = Dispatch(self.platform, self.spec, transfer, goods, file, self.on, self.watch).deliver()
+            except Held:
+                raise
             except EgressError as error:
                 failures.add(file.destination, error)
                 continue

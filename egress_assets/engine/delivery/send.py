@@ -12,15 +12,16 @@ from egress_assets.engine.delivery.spec import Spec
 from egress_assets.engine.errors import (
     ChecksumMismatch,
     DeliveryBusy,
-    DeliveryHeld,
     DeliveryRefused,
     DeliveryUnavailable,
     DeliveryUnknown,
     EgressError,
+    Held,
     Superseded,
 )
 from egress_assets.engine.evidence.deliver import Delivered, Delivery, Sent
 from egress_assets.engine.evidence.driver import process
+from egress_assets.engine.holds import Watch
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick
 from egress_assets.engine.transfers import Parcel, Transfer, send
@@ -38,13 +39,14 @@ class Dispatch:
     goods: Consignment
     file: File
     on: Listener
+    watch: Watch
     failed: EgressError | None = field(default=None, init=False)  # what stopped the bytes on our side
 
     def deliver(self) -> Delivered:
         """Deliver it, or raise what its ending means.
 
-        Raises DeliveryBusy, DeliveryHeld, DeliveryUnknown, DeliveryRefused, DeliveryUnavailable, ChecksumMismatch,
-        Superseded, and what evidence raises.
+        Raises Held, DeliveryBusy, DeliveryUnknown, DeliveryRefused, DeliveryUnavailable, ChecksumMismatch, Superseded,
+        and what evidence raises.
         """
         self.transfer.admit(self.file.destination)
         ended = self.platform.evidence.deliver(self.delivery())
@@ -70,7 +72,7 @@ class Dispatch:
             ask=lambda: self.transfer.ask(self.file.destination),
             fields={"format": spec.model.format, "header": str(spec.model.header).lower()},
             source=self.goods.source,
-            holds=(("dataset", spec.dataset),),
+            holds=spec.holds,
         )
 
     def _is_as_released(self) -> bool:
@@ -94,6 +96,7 @@ class Dispatch:
     def _told(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         done, total = 0, self.file.item.bytes
         for chunk in chunks:
+            self.watch.look()
             yield chunk
             done += len(chunk)  # taken by the transfer when it asks for the next one
             self.on(Tick("deliver", self.file.destination, done, total, finished=done == total))
@@ -112,7 +115,8 @@ def raise_ending(ended: Delivered, dispatch: Dispatch) -> NoReturn:
             hint="It is sent by that run; when that run died, its claim ends by itself and the next run goes on.",
         )
     if ended.ending == "held":
-        raise DeliveryHeld(f"{what}: a hold is on", hint="`egress holds` shows by whom and why; lift it there.")
+        dispatch.watch.require_none()
+        raise Held(f"{what}: a hold was on and has been lifted since", hint="Run again: nothing was sent.")
     if ended.ending == "corrupt":
         raise ChecksumMismatch(
             f"{dispatch.file.item.key} is not what was released to {dispatch.spec.recipient}",

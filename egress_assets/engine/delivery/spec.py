@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from egress_assets.engine.catalog.models import DeliveryModel, RecipientModel
 from egress_assets.engine.errors import CatalogError, DeliveryRefused, ReleaseRefused
 from egress_assets.engine.evidence.records import digest
+from egress_assets.engine.holds import Watch
 from egress_assets.engine.layout import Unit, delivery_unit, dump_unit, scrub_unit, table_segment
 from egress_assets.engine.mirror.spec import PartitionMirror, find_mirror
 from egress_assets.engine.partition import parse_date
@@ -24,6 +25,7 @@ class Spec:
     to: RecipientModel
     parent: Unit
     table: str
+    holds: tuple[tuple[str, str], ...]  # besides the recipient's: of every dataset that its rows or objects are of
 
     @property
     def unit(self) -> Unit:
@@ -37,6 +39,10 @@ class Spec:
     def spec_digest(self) -> str:
         """What decides the delivered bytes besides the parent's."""
         return digest({"from": self.model.from_, "format": self.model.format, "header": self.model.header})
+
+    def watch(self, platform: Platform) -> Watch:
+        """What asks whether a hold stops this delivery."""
+        return Watch(platform.evidence, f"delivery {self.title}", (("recipient", self.recipient), *self.holds))
 
     def destination(self, date: str, name: str = "") -> str:
         """Where a file goes: the prefix with the date in it, then `<schema>.<table>.<format>`, or a mirror's `name`."""
@@ -58,7 +64,9 @@ def find_delivery(platform: Platform, recipient: str, pipeline: str) -> Spec:
         raise CatalogError(f"delivery {name} {problem}", hint=f"Known: {', '.join(known) or 'none'}.")
     ((dataset, model),) = found.items()
     parent, table = _parent(platform, dataset, model, to, name)
-    return Spec(recipient, pipeline, dataset, model, to, parent, table)
+    origins = {dataset, find_mirror(platform, parent.names[0]).dataset} if parent.stage == "mirror" else {dataset}
+    holds = tuple(("dataset", each) for each in sorted(origins))
+    return Spec(recipient, pipeline, dataset, model, to, parent, table, holds)
 
 
 def require_environment(platform: Platform, spec: Spec) -> None:

@@ -110,7 +110,7 @@ def perform(request: Request, store: Store, data: Store | None) -> Any:
         case Wait(tries):
             return time.sleep(random.uniform(0.5, 1.5) * min(2.0, 0.05 * 2**tries))  # noqa: S311 - jitter
         case Now():
-            return time.time_ns() // 1000  # not the platform's clock: recipients know nothing of a sandbox's date
+            return _clock()
     if data is None:
         raise TypeError(f"{type(request).__name__} needs the store of the bytes")
     match request:
@@ -124,6 +124,11 @@ def perform(request: Request, store: Store, data: Store | None) -> Any:
             return data.delete(key)
         case AbortUpload(upload):
             return data.abort(upload)
+
+
+def _clock() -> int:
+    """Microseconds. Not the platform's clock: recipients and people know nothing of a sandbox's date."""
+    return time.time_ns() // 1000
 
 
 class Evidence:
@@ -268,11 +273,11 @@ class Evidence:
 
     def hold(self, kind: str, name: str, *, by: str, reason: str) -> None:
         """Send nothing to a recipient (kind `recipient`) or of a dataset (kind `dataset`) until it is lifted."""
-        self._drive(ledger.set_hold(kind, Event("hold", f"{kind}/{name}", by, reason, nonce())))
+        self._drive(ledger.set_hold(kind, Event("hold", f"{kind}/{name}", by, reason, nonce(), _clock())))
 
     def unhold(self, kind: str, name: str, *, by: str, reason: str) -> None:
         """Lift a hold."""
-        self._drive(ledger.set_hold(kind, Event("unhold", f"{kind}/{name}", by, reason, nonce())))
+        self._drive(ledger.set_hold(kind, Event("unhold", f"{kind}/{name}", by, reason, nonce(), _clock())))
 
     def held(self, kind: str, name: str) -> Hold | None:
         """The hold that is on, with who put it and why; None when there is none."""

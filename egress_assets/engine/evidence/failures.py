@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from egress_assets.engine.errors import DeliveryBusy, EgressError, ManifestInvalid, Superseded
+from egress_assets.engine.errors import DeliveryBusy, EgressError, Held, ManifestInvalid, Superseded
 from egress_assets.engine.evidence.driver import Evidence, microseconds
 from egress_assets.engine.evidence.records import FORMAT, canonical, parse_record
 from egress_assets.engine.layout import FAILURES, Unit, failure_key, parse_failure_key
@@ -68,8 +68,9 @@ def record_failure(evidence: Evidence, unit: Unit, date: str, error: EgressError
     """Note how a run of `unit` for `date` ended. Never raises an EgressError: the caller has one to raise already.
 
     Superseded and DeliveryBusy are not noted: another run is at it or has done it, and it may have ended before this.
+    Nor is Held: that is a person's wish, told by the hold itself for as long as it is on.
     """
-    if isinstance(error, Superseded | DeliveryBusy):
+    if isinstance(error, Superseded | DeliveryBusy | Held):
         return
     failure = Failure(unit, date, error.code, error.message, error.hint, error.retryable, microseconds(now()))
     try:

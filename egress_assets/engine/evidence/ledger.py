@@ -205,11 +205,23 @@ def set_hold(kind: str, event: Event) -> Verb[int | None]:
         there: Found | None = yield Get(key)
         verdict = yield from put_conditionally(key, body, there.etag if there else None)
         if verdict == "mine":
-            return (yield from note(event.by, event, after))
+            return (yield from note_hold(event, after))
         if verdict == "unknown":
             break
         yield Wait(tries)
-    raise OutcomeUnknown(f"{event.what} of {event.name} could not be settled", hint="Say it again.")
+    hint = "It may bind or not: `egress hold` lists what does; say it again."
+    raise OutcomeUnknown(f"{event.what} of {event.name} could not be settled", hint=hint)
+
+
+def note_hold(event: Event, after: int) -> Verb[int | None]:
+    """The ledger's entry of a hold that binds already; the closer writes one that could not be settled."""
+    try:
+        return (yield from note(event.by, event, after))
+    except OutcomeUnknown as error:
+        hint = "Nothing to do: the next `egress sweep` brings it into the ledger where it is lacking."
+        raise OutcomeUnknown(
+            f"{event.what} of {event.name} binds; in the ledger: {error.message}", hint=hint
+        ) from error
 
 
 def verify_chain() -> Verb[LedgerState]:

@@ -104,13 +104,15 @@ class Event:
     by: str
     reason: str
     nonce: str
+    at: int = 0  # microseconds, the writer's clock; for people. 0: the record doesn't say
 
     def to_json(self) -> dict[str, Any]:
-        return {"what": self.what, "name": self.name, "by": self.by, "reason": self.reason, "nonce": self.nonce}
+        out: dict[str, Any] = {"what": self.what, "name": self.name, "by": self.by, "reason": self.reason}
+        return out | {"nonce": self.nonce} | ({"at": self.at} if self.at else {})
 
     @staticmethod
     def from_json(v: Mapping[str, Any]) -> Event:
-        return Event(v["what"], v["name"], v["by"], v["reason"], v["nonce"])
+        return Event(v["what"], v["name"], v["by"], v["reason"], v["nonce"], v.get("at", 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from egress_assets.engine.mirror.copy import Copier, Task, each
 from egress_assets.engine.mirror.inventory import Copied
 from egress_assets.engine.mirror.odd_keys import Nesting
 from egress_assets.engine.mirror.outlet import Outlet
-from egress_assets.engine.mirror.spec import BucketMirror, Totals
+from egress_assets.engine.mirror.spec import BucketMirror, Totals, watch_of
 from egress_assets.engine.mirror.uploads import sweep_uploads
 from egress_assets.engine.partition import now
 from egress_assets.engine.platform import Platform
@@ -63,7 +63,7 @@ class Work:
         return store.head(key.removeprefix(self.mirror.prefix)) is not None
 
     def _copy_objects(self, outlet: Outlet, found: Iterator[Pair]) -> TableRecord:
-        copier = Copier(outlet, _metadata)
+        copier = Copier(outlet, _metadata, watch_of(self.platform, self.mirror))
         writer, failures = inventory.Writer(self.platform.evidence.store, self.mirror.unit), Failures("mirrored")
         jobs: Iterator[Job] = ((pair, sign_of(pair)) for pair in found)
         work, nesting = partial(self._copy_one, copier), Nesting()

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from egress_assets.engine.errors import EgressError, ObjectConflict, ObjectMissing, PolicyError
 from egress_assets.engine.evidence.reader import verified
 from egress_assets.engine.evidence.records import ObjectRecord
+from egress_assets.engine.holds import Watch
 from egress_assets.engine.mirror.inventory import Copied
 from egress_assets.engine.mirror.outlet import Copy, Outlet
 from egress_assets.engine.release import ReleasedObject
@@ -56,11 +57,15 @@ class Copier:
 
     outlet: Outlet
     metadata_of: Callable[[Task, Head], Mapping[str, str]]
+    watch: Watch
     stop: threading.Event = field(default_factory=threading.Event)
     large: threading.Semaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
 
     def copy(self, task: Task) -> Copied:
-        """Copy one version of the source whole. Raises ObjectConflict when it changed `TRIES` times under the copy."""
+        """Copy one version of the source whole. Raises ObjectConflict when it changed `TRIES` times under the copy, and
+        Held: then nothing of it is visible.
+        """
+        self.watch.look()
         for left in reversed(range(TRIES)):
             try:
                 return self._small(task) if task.bytes <= SMALL else self._streamed(task)
@@ -101,6 +106,7 @@ class Copier:
         for chunk in chunks:
             if self.stop.is_set():
                 raise _GivenUp
+            self.watch.look()
             yield chunk
 
 

@@ -13,7 +13,7 @@ from egress_assets.engine.failures import Failures
 from egress_assets.engine.layout import date_prefix, mirrored_manifest_key
 from egress_assets.engine.mirror.copy import Copier, Task, each
 from egress_assets.engine.mirror.outlet import Outlet
-from egress_assets.engine.mirror.spec import PartitionMirror, Totals
+from egress_assets.engine.mirror.spec import PartitionMirror, Totals, watch_of
 from egress_assets.engine.mirror.uploads import sweep_uploads
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick
@@ -51,7 +51,8 @@ class Work:
         return draft_of(self.mirror, truth, records, release)
 
     def _copy_objects(self, outlet: Outlet, truth: Truth) -> list[ObjectRecord]:
-        copier = Copier(outlet, lambda task, _head: {SHA256: task.item.sha256})
+        watch = watch_of(self.platform, self.mirror)
+        copier = Copier(outlet, lambda task, _head: {SHA256: task.item.sha256}, watch)
         failures, records = Failures("mirrored"), list[ObjectRecord]()
         jobs = jobs_of(self.platform, self.mirror, truth)
         total, done = sum(task.bytes for task, _ in jobs), 0
@@ -79,6 +80,7 @@ class Work:
 
     def _write_manifest(self, outlet: Outlet, truth: Truth) -> None:
         """Last, and only when it differs: a second run writes nothing."""
+        watch_of(self.platform, self.mirror).require_none()
         key = mirrored_manifest_key(self.mirror.prefix, truth.pointer.unit, self.date)
         body = canonical(public_manifest(self.mirror, truth))
         if outlet.read(key) != body:

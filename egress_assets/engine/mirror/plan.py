@@ -5,7 +5,7 @@ from __future__ import annotations
 from egress_assets.engine.errors import EgressError, ObjectMissing, PolicyError
 from egress_assets.engine.mirror import bucket, partition
 from egress_assets.engine.mirror.compare import settle
-from egress_assets.engine.mirror.spec import BucketMirror, PartitionMirror, find_mirror
+from egress_assets.engine.mirror.spec import BucketMirror, PartitionMirror, find_mirror, watch_of
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.release import read_truth
 from egress_assets.engine.result import PlanLine
@@ -18,6 +18,7 @@ def plan(platform: Platform, name: str, date: str) -> list[PlanLine]:
     """
     mirror = find_mirror(platform, name)
     try:
+        watch_of(platform, mirror).require_none()
         return (
             _bucket(platform, mirror, date) if isinstance(mirror, BucketMirror) else _partition(platform, mirror, date)
         )

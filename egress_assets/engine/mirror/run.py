@@ -14,7 +14,15 @@ from egress_assets.engine.evidence.records import Pointer
 from egress_assets.engine.layout import manifest_key, mirrored_manifest_key
 from egress_assets.engine.mirror import bucket, partition
 from egress_assets.engine.mirror.copy import IN_FLIGHT
-from egress_assets.engine.mirror.spec import AnyMirror, BucketMirror, PartitionMirror, Totals, calendar_of, find_mirror
+from egress_assets.engine.mirror.spec import (
+    AnyMirror,
+    BucketMirror,
+    PartitionMirror,
+    Totals,
+    calendar_of,
+    find_mirror,
+    watch_of,
+)
 from egress_assets.engine.partition import now
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, silent
@@ -29,7 +37,8 @@ def run(platform: Platform, name: str, date: str, *, again: bool = False, on: Li
 
     Idempotent: a second run transfers no byte. Nothing is deleted. Memory: see copy.py, plus the manifests.
     An object that fails does not stop the others: the run fails at its end and lists it; the pointer stays.
-    Raises ReleaseRefused, CatalogError, ObjectMissing (no data of the date), StoreError, IntegrityError, Superseded.
+    Raises ReleaseRefused, Held, CatalogError, ObjectMissing (no data of the date), StoreError, IntegrityError,
+    Superseded.
     """
     mirror = find_mirror(platform, name)
     with noted(platform.evidence, mirror.unit, date):
@@ -39,6 +48,7 @@ def run(platform: Platform, name: str, date: str, *, again: bool = False, on: Li
 def _run(platform: Platform, mirror: AnyMirror, date: str, *, again: bool, on: Listener) -> StageResult:
     began = time.monotonic()
     calendar_of(platform, mirror).require_known(date, now())
+    watch_of(platform, mirror).require_none()
     totals = Totals()
     ended = None if again else _nothing_to_do(platform, mirror, date, totals)
     ended = ended or _mirrored(platform, mirror, date, on, totals)

@@ -8,6 +8,7 @@ from typing import Any
 from egress_assets.engine.catalog.models import Basis, DatasetModel, MirrorFrom, MirrorModel
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.evidence.records import digest
+from egress_assets.engine.holds import Watch
 from egress_assets.engine.layout import Unit, dump_unit, mirror_unit, scrub_unit
 from egress_assets.engine.partition import Calendar
 from egress_assets.engine.platform import Platform
@@ -60,6 +61,13 @@ class BucketMirror(Mirror):
 
 
 AnyMirror = PartitionMirror | BucketMirror
+
+
+def watch_of(platform: Platform, mirror: AnyMirror) -> Watch:
+    """What asks whether a hold stops this mirror. One to a trusted store is never stopped: nothing leaves by it."""
+    leaves = platform.store(mirror.to).zone != "trusted"
+    names = (("dataset", mirror.dataset),) if leaves else ()
+    return Watch(platform.evidence, f"mirror {mirror.name}", names)
 
 
 def calendar_of(platform: Platform, mirror: AnyMirror) -> Calendar:
