@@ -1,15 +1,20 @@
-"""A daily job over evidence and stores: what dead runs left is removed, their receipts get into the ledger."""
+"""A daily job: what dead runs left is removed, receipts get into the ledger, Dagster's own record is pruned."""
 
 from datetime import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from egress_assets import failures, running
+from egress_assets import failures, pruning, running
 from egress_assets.engine.catalog.models import Catalog
-from egress_assets.engine.errors import EgressError
+from egress_assets.engine.errors import StoreError
+from egress_assets.progress import Progress
+
+if TYPE_CHECKING:
+    from egress_assets.engine.housekeeping import Kept
 
 AT = time(4, 40)  # in the catalog's timezone: after the night's chains, before people come
+NAMED = 10  # failures in the error; the log has all
 
 
 def schedule(catalog: Catalog) -> dg.ScheduleDefinition:
@@ -19,18 +24,15 @@ def schedule(catalog: Catalog) -> dg.ScheduleDefinition:
     def sweep(context: dg.OpExecutionContext) -> None:
         from egress_assets.engine.housekeeping import keep_house
 
-        try:
-            kept = keep_house(running.platform(context.resources, catalog), on=running.Progress("housekeeping"))
-        except EgressError as error:
-            raise failures.failure(error) from error
-        told: dict[str, Any] = {name: getattr(kept, name) for name in ("looked_at", "attempts", "objects", "uploads")}
-        context.add_output_metadata(told)
-        if kept.failed:
-            raise dg.Failure("some dates could not be swept", metadata={"failed": "\n".join(kept.failed)})
+        with failures.told(context):
+            with Progress("housekeeping") as on:
+                kept = keep_house(running.platform(context.resources, catalog), on=on)
+            _tell(context, kept)
 
-    @dg.job(name="housekeeping", description="Remove what dead runs left, close the ledger.")
+    @dg.job(name="housekeeping", description="Remove what dead runs left, close the ledger, prune the event log.")
     def housekeeping() -> None:
         sweep()
+        pruning.prune_event_log()  # needs nothing of the other, so neither stops the other
 
     return dg.ScheduleDefinition(
         name="housekeeping_daily",
@@ -39,3 +41,15 @@ def schedule(catalog: Catalog) -> dg.ScheduleDefinition:
         execution_timezone=catalog.endpoints.timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+
+
+def _tell(context: dg.OpExecutionContext, kept: "Kept") -> None:
+    """Raises StoreError when some dates could not be swept; the others were."""
+    told: dict[str, Any] = {name: getattr(kept, name) for name in ("looked_at", "attempts", "objects", "uploads")}
+    context.add_output_metadata(told)
+    if kept.failed:
+        raise StoreError(
+            f"{len(kept.failed)} of {kept.looked_at} dates could not be swept: {'; '.join(kept.failed[:NAMED])}",
+            hint="The others were. What is left over is invisible to every reader and is tried again tomorrow; "
+            "`egress check --live` tells which store does not answer.",
+        )

@@ -4,8 +4,6 @@ Told at the end, all or nothing: what a failing op has yielded before stays mate
 for a table succeeds with everything below it skipped. So a run that finds nothing to do tells every table as well.
 """
 
-import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -14,14 +12,13 @@ import dagster as dg
 from egress_assets import checks, failures, partitions, results
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.environment import environment
-from egress_assets.engine.errors import EgressError, GateFailed
+from egress_assets.engine.errors import GateFailed
 from egress_assets.engine.platform import Platform
-from egress_assets.engine.progress import Listener, Tick
+from egress_assets.engine.progress import Listener
 from egress_assets.engine.result import StageResult
+from egress_assets.progress import Progress
 from egress_assets.stages import Stage
 from resources.provider import ResourceProvider
-
-logger = logging.getLogger(__name__)
 
 Event = dg.MaterializeResult | dg.AssetCheckResult
 
@@ -36,40 +33,19 @@ class Work:
     on: Listener
 
 
-class Progress:
-    """Listens to the engine: a log line now and then while something is on its way, for people who watch a long run.
-
-    What is finished the engine logs itself.
-    """
-
-    def __init__(self, title: str, *, every: float = 30.0) -> None:
-        self._title, self._every = title, every
-        self._told = time.monotonic()
-
-    def __call__(self, tick: Tick) -> None:
-        at = time.monotonic()
-        if tick.finished or at - self._told < self._every:
-            return
-        self._told = at
-        of = f" of {tick.total}" if tick.total else ""
-        logger.info("%s: %s %s, %d%s %s so far", self._title, tick.phase, tick.item, tick.done, of, tick.unit)
-
-
 def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Work], StageResult]) -> Iterator[Event]:
     """Run the engine for the selected tables of one date.
 
-    An EgressError leaves nothing materialised; when the gate failed, its checks are told before it is raised.
+    An error leaves nothing materialised; when the gate failed, its checks are told before it is raised.
     """
-    selected = _selected(context, stage)
-    try:
-        work = _work(context, stage, selected)
-        events = list(_told(context, stage, selected, call(work), work.platform))
-    except EgressError as error:
-        failures.stop_run_retries(context, error)
-        if isinstance(error, GateFailed):
+    with failures.told(context):
+        selected = _selected(context, stage)
+        try:
+            events = _worked(context, stage, selected, call)
+        except GateFailed as error:
             yield from _refused(context, selected, error)
-        raise failures.failure(error) from error
-    yield from events
+            raise
+        yield from events
 
 
 def platform(resources: object, catalog: Catalog) -> Platform:
@@ -77,10 +53,18 @@ def platform(resources: object, catalog: Catalog) -> Platform:
     return Platform(catalog, ResourceProvider(resources, catalog), environment())
 
 
-def _work(context: dg.AssetExecutionContext, stage: Stage, selected: Mapping[str, dg.AssetKey]) -> Work:
+def _worked(
+    context: dg.AssetExecutionContext,
+    stage: Stage,
+    selected: Mapping[str, dg.AssetKey],
+    call: Callable[[Work], StageResult],
+) -> list[Event]:
     date = partitions.date_of(context, stage.calendar)
     tables = None if len(selected) == len(stage.keys) else tuple(selected)
-    return Work(platform(context.resources, stage.catalog), date, tables, Progress(stage.unit.title))
+    given = platform(context.resources, stage.catalog)
+    with Progress(f"{stage.unit.title} {date}") as on:
+        result = call(Work(given, date, tables, on))
+    return list(_told(context, stage, selected, result, given))
 
 
 def _selected(context: dg.AssetExecutionContext, stage: Stage) -> Mapping[str, dg.AssetKey]:

@@ -7,7 +7,6 @@ import dagster as dg
 
 from egress_assets import automation, failures
 from egress_assets.engine.catalog.models import Catalog
-from egress_assets.engine.errors import EgressError
 from egress_assets.engine.evidence.records import digest
 from egress_assets.engine.layout import escape, source_key
 from egress_assets.specs import code_reference, owners
@@ -38,12 +37,9 @@ def asset(catalog: Catalog, dataset: str) -> dg.AssetsDefinition | None:
         name=f"source__{escape(dataset)}", specs=[spec], required_resource_keys={resource}
     )
     def observe(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
-        try:
+        with failures.told(context):
             version, metadata = look(getattr(context.resources, resource).settings(), tuple(model.tables))
-        except EgressError as error:
-            failures.stop_run_retries(context, error)
-            raise failures.failure(error) from error
-        yield dg.ObserveResult(asset_key=key, data_version=dg.DataVersion(version), metadata=metadata)
+            yield dg.ObserveResult(asset_key=key, data_version=dg.DataVersion(version), metadata=metadata)
 
     return observe
 

@@ -1,7 +1,7 @@
 """A resource with the fields of one of the engine's settings models.
 
-The model itself can't be a base class: its validators would see an EnvVar before it is resolved, and one that strips a
-string makes a literal of it, silently. So the fields are taken over, and the engine's model validates the values.
+The model itself can't be a base class: its validators would see a reference before it is resolved. So the fields are
+taken over, and the engine's model validates the values.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Endpoint(dg.ConfigurableResource):
-    """One source, store or recipient of the catalog. String fields may be `file:PATH`; secrets are in no repr."""
+    """One source, store or recipient. Strings may be `env:NAME` or `file:PATH`; secrets are in no repr."""
 
     def fields_of(self, model: type[BaseModel], title: str) -> Mapping[str, Any]:
-        """The model's fields with files read. Raises CatalogError naming field and file."""
+        """The model's fields with references read. Raises CatalogError naming field and variable or file."""
         return resolved({name: getattr(self, name) for name in model.model_fields}, of=title)
 
     def settings_of(self, model: type[Model], title: str) -> Model:

@@ -7,7 +7,7 @@ from resources.references import resolved
 
 
 class KeyResource(dg.ConfigurableResource):
-    """The scrub key of one dataset; `file:PATH` is read at use."""
+    """The scrub key of one dataset; `env:NAME` and `file:PATH` are read at use."""
 
     dataset: str = ""
     value: str = Field(default="", repr=False, json_schema_extra={"dagster__is_secret": True})

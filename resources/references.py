@@ -1,18 +1,18 @@
-"""References of the catalog as resource fields: `{env: X}` by dg.EnvVar, `{file: P}` as `file:P` read at use.
+"""References of the catalog as resource fields: `{env: X}` as `env:X`, `{file: P}` as `file:P`, both read at use.
 
-So neither run config nor the UI holds a secret: they show the variable's or file's name.
+So neither run config nor the UI holds a secret: they show the variable's or file's name. Not dg.EnvVar: Dagster
+resolves all of a run's before its first step, and says of a missing one that post processing failed, with a stack.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
 from egress_assets.engine.catalog.values import Ref
 from egress_assets.engine.errors import CatalogError
 
-FILE = "file:"
+ENV, FILE = "env:", "file:"
 PATHS = frozenset({"ca"})
 """Fields that take a path: for these `{file: P}` is P itself, since libpq and ssl read it."""
 
@@ -27,7 +27,7 @@ def _referred(name: str, value: Any) -> Any:
     if ref is None:
         return {k: _referred("", v) for k, v in value.items()} if isinstance(value, Mapping) else value
     if ref.env is not None:
-        return dg.EnvVar(ref.env)
+        return f"{ENV}{ref.env}"
     return ref.file if name in PATHS else f"{FILE}{ref.file}"
 
 
@@ -39,9 +39,9 @@ def _ref(value: Any) -> Ref | None:
 
 
 def resolved(fields: Mapping[str, Any], *, of: str) -> dict[str, Any]:
-    """The fields with files read; mounted secrets end with a newline, which is no part of them.
+    """The fields with variables and files read; mounted secrets end with a newline, which is no part of them.
 
-    Raises CatalogError naming field and file, never a value.
+    Raises CatalogError naming field and variable or file, never a value.
     """
     return {name: _resolved(value, f"{name} of {of}") for name, value in fields.items()}
 
@@ -51,6 +51,8 @@ def _resolved(value: Any, what: str) -> Any:
         return {name: _resolved(each, f"{what}, {name}") for name, each in value.items()}
     if not isinstance(value, str):
         return value
+    if value.startswith(ENV):
+        return _variable(value.removeprefix(ENV), what)
     if not value.startswith(FILE):
         return value.rstrip("\r\n")
     path = Path(value.removeprefix(FILE))
@@ -59,3 +61,12 @@ def _resolved(value: Any, what: str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         hint = "Mount the secret there, or let the catalog name another file."
         raise CatalogError(f"{what} can't be read from {path}: {type(error).__name__}", hint=hint) from None
+
+
+def _variable(name: str, what: str) -> str:
+    value = os.environ.get(name, "").rstrip("\r\n")
+    if value:
+        return value
+    state = "empty" if name in os.environ else "not set"
+    hint = f"Set {name} where runs are started: in `.env` beside dagster.yaml, or in the environment of the run's pod."
+    raise CatalogError(f"{what}: environment variable {name} is {state}", hint=hint)

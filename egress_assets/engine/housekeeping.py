@@ -49,7 +49,7 @@ def keep_house(platform: Platform, *, days: int = DAYS, on: Listener = silent) -
         kept.looked_at += 1
         for store in stores_of(platform.catalog, unit):
             _sweep(platform, unit, date, store, kept)
-        on(Tick("sweep", f"{unit.title} {date}", kept.looked_at, unit="dates"))
+        on(Tick("sweep", "evidence", kept.looked_at, unit="dates"))
     kept.ledger_entry = platform.evidence.append_ledger()
     logger.info(
         "kept house: %d dates, %d attempts, %d objects, %d uploads removed",

@@ -109,7 +109,9 @@ class Calendar:
             raise HistoryUnavailable(
                 f"a full extract of {day} was asked for at {at:%Y-%m-%dT%H:%MZ}, "
                 f"{at.replace(microsecond=0) - end} after the day ended",
-                hint="The source has its present state only: extract by `window`, restore a backup, or use --relabel.",
+                hint="The source has its present state only. Extract by `window`, restore a backup and point the "
+                "source at it, or take today's state under that date, which is recorded: `egress dump` or "
+                f"`egress scrub` with `--date {day} --relabel`.",
             )
 
     def dates(self, first: str, last: str) -> list[str]:
