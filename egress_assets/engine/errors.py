@@ -2,10 +2,10 @@
 
     EgressError            message, hint, code (stable), retryable, exit_code (of the family)
     |- CatalogError   10   the catalog is wrong: file, line, field, value, valid choices
-    |- SourceError    20   SourceUnavailable* TableMissing SourceDenied SourceChanged* HistoryUnavailable
+    |- SourceError    20   SourceUnavailable* TableMissing SourceDenied SourceChanged* SourceQuiet* HistoryUnavailable
     |- StoreError     30   StoreUnavailable* StoreDenied ObjectMissing ObjectConflict OutcomeUnknown* Superseded Swept*
     |- IntegrityError 40   ChecksumMismatch ManifestInvalid Corrupt Missing
-    |- PolicyError    50   Unclassified GateFailed ReleaseRefused KeyMissing Held
+    |- PolicyError    50   Unclassified GateFailed LimitExceeded ReleaseRefused KeyMissing Held
     `- DeliveryError  60   DeliveryUnavailable* DeliveryRefused DeliveryUnknown DeliveryBusy*
                                                                                       (* retryable)
 
@@ -70,9 +70,10 @@ class SourceUnavailable(SourceError):
 
 
 class TableMissing(SourceError):
-    """A table or column of the catalog is not in the database."""
+    """A table or column of the catalog is not in the database. `tables` are those that are known to be absent."""
 
     code = "table_missing"
+    tables: tuple[str, ...] = ()
 
 
 class SourceDenied(SourceError):
@@ -85,6 +86,12 @@ class SourceChanged(SourceError):
     """DDL, a lock queue or a conflict came between the snapshot and its readers: start over on a new snapshot."""
 
     code, retryable = "source_changed", True
+
+
+class SourceQuiet(SourceError):
+    """An extract was about to begin in the source's quiet hours."""
+
+    code, retryable = "source_quiet", True
 
 
 class HistoryUnavailable(SourceError):
@@ -181,6 +188,12 @@ class GateFailed(PolicyError):
     """A check over the complete scrubbed output failed; the bytes were removed."""
 
     code = "gate_failed"
+
+
+class LimitExceeded(PolicyError):
+    """A date came to more rows or bytes than the catalog allows: not published, not sent."""
+
+    code = "limit_exceeded"
 
 
 class ReleaseRefused(PolicyError):

@@ -89,6 +89,11 @@ class Handover:
         """The reader's iteration raises `error`."""
         self._give(error)
 
+    @property
+    def is_abandoned(self) -> bool:
+        """For a writer that waits for something else than room."""
+        return self._abandoned.is_set()
+
     def abandon(self) -> None:
         """The reader stops, for whatever reason; the writer's next put raises."""
         self._abandoned.set()

@@ -1,8 +1,9 @@
 """A process that reads tables in somebody else's snapshot: `python -m egress_assets.engine.worker`.
 
-Spoken as JSON lines. In: first {source, store, snapshot, name}, then {task} each, at the end {bye}. Out: {tick},
-{done}, or {error: {code, message, hint}}, after which it ends. Secrets come by standard input only. Its end
-without {bye} means that the parent is dead: the server's query is cancelled, the upload aborted, nothing reported.
+Spoken as JSON lines. In: first {source, store, snapshot, name}, then {task} each, {share} at any time (how fast to
+read), at the end {bye}. Out: {tick}, {done}, or {error: {code, message, hint}}, after which it ends. Secrets come by
+standard input only. Its end without {bye} means that the parent is dead: the server's query is cancelled, the upload
+aborted, nothing reported.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from egress_assets.engine.dump.copying import Stopped, copy_table
 from egress_assets.engine.dump.snapshot import joined
 from egress_assets.engine.dump.source import SourceSettings, cancel, connect
 from egress_assets.engine.dump.tasks import Cell, TableTask
+from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.stores import Store, open_store
 from egress_assets.engine.stores.settings import StoreSettings
@@ -43,6 +45,7 @@ class Worker:
         self._lines, self._answers = lines, answers
         self._speaking = threading.Lock()
         self._stop = threading.Event()
+        self._pace = Pace()
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._connection: psycopg.Connection | None = None
 
@@ -81,7 +84,7 @@ class Worker:
             self._say({"tick": {"item": task.table, "done": size, "total": task.expected_bytes, "rows": rows}})
 
         with joined(self._connection, snapshot, task):
-            done = copy_table(self._connection, task, store, stop=self._stop, tell=tell)
+            done = copy_table(self._connection, task, store, stop=self._stop, tell=tell, pace=self._pace)
         self._say({"done": asdict(done)})
 
     def _next(self) -> dict[str, Any] | None:
@@ -95,6 +98,9 @@ class Worker:
         try:
             for line in self._lines:
                 message = json.loads(line)
+                if "share" in message:
+                    self._pace.change(message["share"])
+                    continue
                 self._inbox.put(message)
                 if "bye" in message:
                     return

@@ -55,6 +55,7 @@ class _Process:
             _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
         )
         self.job: Job | None = None
+        self.share: Mapping[str, float] = {}
         self._rests: dict[int, bytes] = {}
         self.say(hello)
 
@@ -67,6 +68,12 @@ class _Process:
     def start(self, job: Job) -> None:
         self.job = job
         self.say(job.message)
+
+    def allow(self, share: Mapping[str, float]) -> None:
+        """How fast it may read from now on; said when it is another than before."""
+        if share != self.share:
+            self.share = share
+            self.say({"share": share})
 
     def lines(self, stream: IO[bytes]) -> Iterator[bytes] | None:
         """Complete lines that have arrived; None at the end of the stream."""
@@ -118,19 +125,28 @@ class Pool:
         self._end()
 
     def run(
-        self, jobs: Sequence[Job], hear: Callable[[Mapping[str, Any]], None], *, watched: Watched | None = None
+        self,
+        jobs: Sequence[Job],
+        hear: Callable[[Mapping[str, Any]], None],
+        *,
+        watched: Watched | None = None,
+        share: Callable[[int], Mapping[str, float]] | None = None,
     ) -> None:
         """Hand out `jobs` in order, the next one to whoever is free; `hear` gets ticks and results.
 
+        `share` says how fast each of so many workers may read at this moment; it is asked at least twice a second.
         Raises the first worker's error (an EgressError by its code), or SourceUnavailable naming the job whose
-        worker died.
+        worker died, or what `hear` raises.
         """
         waiting, left = deque(jobs), len(jobs)
         for process in self._processes[: len(jobs)]:
+            process.allow(share(min(len(jobs), self._count)) if share else {})
             process.start(waiting.popleft())
         if watched:
             self._selector.register(watched.descriptor, selectors.EVENT_READ, watched)
         while left:
+            if share:
+                self._allow(share)
             for process, message in self._messages():
                 if "error" in message:
                     raise rebuilt(message["error"])
@@ -140,6 +156,12 @@ class Pool:
                     process.job = None
                     if waiting:
                         process.start(waiting.popleft())
+
+    def _allow(self, share: Callable[[int], Mapping[str, float]]) -> None:
+        busy = [process for process in self._processes if process.job]
+        each = share(len(busy))
+        for process in busy:
+            process.allow(each)
 
     def _messages(self) -> Iterator[tuple[_Process, Mapping[str, Any]]]:
         for key, _ in self._selector.select(_SLICE):

@@ -22,6 +22,7 @@ from psycopg import pq
 from egress_assets.engine.dump.source import cancel
 from egress_assets.engine.dump.sqlstate import source_error
 from egress_assets.engine.dump.tasks import Cell, CellDone, TableDone, TableTask
+from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import SourceUnavailable
 from egress_assets.engine.stores import Store
 from egress_assets.engine.stream import Abandoned, Handover, compressed
@@ -47,15 +48,21 @@ class Stopped(Exception):
 
 
 def copy_table(
-    connection: psycopg.Connection, task: TableTask, store: Store, *, stop: threading.Event, tell: Progress
+    connection: psycopg.Connection,
+    task: TableTask,
+    store: Store,
+    *,
+    stop: threading.Event,
+    tell: Progress,
+    pace: Pace | None = None,
 ) -> TableDone:
-    """Read `task`'s cells within the connection's transaction and upload them as one object.
+    """Read `task`'s cells within the connection's transaction, as fast as `pace` allows, and upload them as one object.
 
     Any failure on either side leaves no object: the upload is aborted and the server's query cancelled.
     Raises SourceError's and StoreError's kinds, Stopped.
     """
     began = time.monotonic()
-    reading = _Reading(connection, task, stop=stop, tell=tell)
+    reading = _Reading(connection, task, stop=stop, tell=tell, pace=pace or Pace())
     thread = threading.Thread(target=reading.run, name=f"copy {task.table}", daemon=True)
     thread.start()
     try:
@@ -77,12 +84,12 @@ class _Reading:
     """The reading thread's side: owns the connection until it ends."""
 
     def __init__(
-        self, connection: psycopg.Connection, task: TableTask, *, stop: threading.Event, tell: Progress
+        self, connection: psycopg.Connection, task: TableTask, *, stop: threading.Event, tell: Progress, pace: Pace
     ) -> None:
         self.chunks = Handover()
         self.done: list[CellDone] = []
         self.findings: dict[str, Any] = {}
-        self._connection, self._task, self._stop, self._tell = connection, task, stop, tell
+        self._connection, self._task, self._stop, self._tell, self._pace = connection, task, stop, tell, pace
         self._scanner = _scanner(task.detectors)
         self._bytes = self._rows = 0
         self._told = 0.0
@@ -106,6 +113,7 @@ class _Reading:
 
     def _read(self, cell: Cell) -> CellDone:
         pgconn = self._connection.pgconn
+        self._slow_down()  # for what was read of the last cell, or of the last table
         _start(pgconn, cell.sql, self._ready)
         digest, size = sha256(), 0
         for chunk in self._gathered(pgconn):
@@ -120,22 +128,46 @@ class _Reading:
         return CellDone(cell.name, digest.hexdigest(), rows, size)
 
     def _gathered(self, pgconn: pq.abc.PGconn) -> Iterator[bytes]:
-        """Whole rows in chunks of CHUNK bytes or a little more; the server sends each row as one message."""
-        get, held = pgconn.get_copy_data, bytearray()
+        """Whole rows in chunks of CHUNK bytes or a little more; the server sends each row as one message.
+
+        At a pace the chunks are smaller, and each is followed by the wait that it takes.
+        """
+        get, held, rows = pgconn.get_copy_data, bytearray(), 0
+        full, most = self._piece()
         while True:
             size, data = get(1)
             if size > 0:
                 held += data
-                self._rows += 1
-                if len(held) >= CHUNK:
-                    yield bytes(held)
+                rows += 1
+                if len(held) >= full or rows >= most:
+                    yield self._counted(held, rows)
+                    self._slow_down()
                     held.clear()
+                    rows = 0
+                    full, most = self._piece()
             elif size == 0:
                 self._ready(pgconn)
             else:
                 break
         if held:
-            yield bytes(held)
+            yield self._counted(held, rows)
+
+    def _piece(self) -> tuple[int, int]:
+        """Bytes and rows to gather; whichever is reached first."""
+        return min(CHUNK, self._pace.piece("bytes")), self._pace.piece("rows")
+
+    def _counted(self, held: bytearray, rows: int) -> bytes:
+        self._rows += rows
+        self._pace.count(rows=rows, bytes=len(held))
+        return bytes(held)
+
+    def _slow_down(self) -> None:
+        """In slices: a cancelled run, an upload that failed and a larger share end the wait. Raises Stopped."""
+        while (seconds := self._pace.owed()) > 0:
+            if self._stop.wait(min(seconds, _SLICE / 1000)):
+                raise Stopped
+            if self.chunks.is_abandoned:
+                raise Abandoned
 
     def _ready(self, pgconn: pq.abc.PGconn) -> None:
         """Wait until the server has sent something. Raises Stopped."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from egress_assets.engine.dump.bounds import Bounds
 from egress_assets.engine.dump.snapshot import Leader
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import CellDone, TableDone, TableTask
+from egress_assets.engine.limits import Amount
 from egress_assets.engine.progress import Listener, Tick
 from egress_assets.engine.stores.settings import StoreSettings
 from egress_assets.engine.workers import Job, Pool, Watched
@@ -29,23 +31,31 @@ def extract(
     workers: int,
     on: Listener,
     phase: str = "dump",
+    bounds: Bounds | None = None,
 ) -> dict[str, TableDone]:
     """Run `tasks` in at most `workers` processes. Afterwards all are whole in the store and the snapshot has held.
 
     Memory: a worker's (engine/dump/copying.py: about 55 MB with its interpreter) x workers. Raises what the first
     failing worker raised; SourceUnavailable naming the table whose worker was killed; SourceChanged when the
-    snapshot's session is gone or a table was rewritten under it. On any exception, a signal's too, no worker is left.
+    snapshot's session is gone or a table was rewritten under it; LimitExceeded at most a second after the rows read
+    came to more than `bounds` allow. On any exception, a signal's too, no worker is left.
     """
     if not tasks:
         return {}
     done: dict[str, TableDone] = {}
+    bounds = bounds or Bounds()
 
     def hear(message: Mapping[str, Any]) -> None:
         if "tick" in message:
-            on(Tick(phase, **message["tick"]))
+            tick = Tick(phase, **message["tick"])
+            if bounds.ceiling:
+                bounds.ceiling.note(tick.item, Amount(tick.rows, tick.done), is_whole=False)
+            on(tick)
             return
         table = _done_of(message["done"])
         done[table.table] = table
+        if bounds.ceiling:
+            bounds.ceiling.note(table.table, Amount(table.rows, table.raw_bytes), is_whole=len(done) == len(tasks))
         logger.info(
             "read %s: %d rows, %d bytes (%d stored) in %.1f s",
             table.table, table.rows, table.raw_bytes, table.bytes, table.seconds,
@@ -60,7 +70,8 @@ def extract(
         "name": "egress worker",
     }
     with Pool(hello, min(workers, len(jobs), _useful(tasks))) as pool:
-        pool.run(jobs, hear, watched=Watched(leader.connection.fileno(), leader.verify))
+        share = bounds.throttling.share if bounds.throttling else None
+        pool.run(jobs, hear, watched=Watched(leader.connection.fileno(), leader.verify), share=share)
     leader.verify()
     return {task.table: done[task.table] for task in tasks}
 

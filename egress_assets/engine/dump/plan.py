@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.bounds import refused_now
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.spec import DumpSpec
 from egress_assets.engine.dump.tasks import Relation
@@ -25,10 +27,12 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
     except (CatalogError, HistoryUnavailable) as error:
         refused.append(_refusal(spec.unit.title, error))
     try:
-        relations = look(spec.settings(), spec.tables)
+        with placed(platform.catalog, dataset):
+            relations = look(spec.settings(), spec.tables)
     except (TableMissing, SourceDenied) as error:
         return [*refused, _refusal(spec.unit.title, error)]
     found = spec.standing(relations)
+    refused += refused_now(platform, spec.unit, date) if found.reasons else []
     return [*refused, *(_line(table, relations[table], found) for table in spec.tables)]
 
 

@@ -7,11 +7,15 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
+from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.spec import DumpSpec
-from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.dump.tasks import TableDone, TableTask
+from egress_assets.engine.errors import LimitExceeded
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Draft, Outcome, digest
 from egress_assets.engine.layout import part_key
@@ -31,21 +35,24 @@ def run(
     tables: Iterable[str] | None = None,
     again: bool = False,
     relabel: bool = False,
+    quiet_hours: Quiet = "keep",
     on: Listener = silent,
 ) -> StageResult:
     """Dump `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
 
     `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
-    so. A run that DDL disturbs starts over on a new snapshot, three times in all. Memory: engine/dump/extract.py.
+    so. `quiet_hours="ignore"` begins within the source's. A run that DDL disturbs starts over on a new snapshot, three
+    times in all. Memory: engine/dump/extract.py.
 
-    Raises CatalogError, SourceError's kinds, StoreError's kinds (Superseded when a newer run was faster).
+    Raises CatalogError, SourceError's kinds (SourceQuiet), LimitExceeded (the previous data stands, what was written
+    is gone), StoreError's kinds (Superseded when a newer run was faster).
     """
     spec = DumpSpec.of(platform, dataset, date, tables)
-    with noted(platform.evidence, spec.unit, date):
-        return _dumped(spec, again=again, relabel=relabel, on=on)
+    with noted(platform.evidence, spec.unit, date), placed(platform.catalog, dataset):
+        return _dumped(spec, again=again, relabel=relabel, quiet_hours=quiet_hours, on=on)
 
 
-def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, on: Listener) -> StageResult:
+def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, on: Listener) -> StageResult:
     tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
     settings = spec.settings()
@@ -55,6 +62,7 @@ def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, on: Listener) -> Stag
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
         logger.info("dumping %s of %s: %s", spec.dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+    facts |= require_awake(spec.platform, spec.unit, date, quiet_hours)
     outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
     return finished(spec.platform.evidence, outcome, spec.tables, tally=tally, facts=told)
 
@@ -86,8 +94,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         at = tally.spent("lock", at)
         on(Tick("lock", spec.dataset, len(spec.tables), len(spec.tables), unit="tables", finished=True))
         tasks = [_task(spec, leader, table, attempt) for table in spec.tables]
-        store = spec.platform.provider.store(spec.store)
-        done = extract(leader, tasks, store, settings=settings, workers=settings.workers, on=on)
+        done = _extract(spec, leader, tasks, on)
         tally.spent("dump", at)
     tally.sent_bytes += sum(table.bytes for table in done.values())
     wanted = spec.wanted(leader.relations)
@@ -100,6 +107,17 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         spec_digest=digest({table: [w.policy_digest, w.format] for table, w in wanted.items()}),
         facts={"server_version": leader.server_version, "milliseconds": tally.milliseconds(), **facts},
     )
+
+
+def _extract(spec: DumpSpec, leader: Leader, tasks: list[TableTask], on: Listener) -> dict[str, TableDone]:
+    """Above a limit, what was written is removed at once; what other failures leave, the next start sweeps."""
+    settings, store = spec.settings(), spec.platform.provider.store(spec.store)
+    bounds = Bounds.of(spec.platform, spec.unit, spec.date, spec.tables)
+    try:
+        return extract(leader, tasks, store, settings=settings, workers=settings.workers, on=on, bounds=bounds)
+    except LimitExceeded:
+        discard(spec.platform, (spec.store,), [task.key for task in tasks])
+        raise
 
 
 def _task(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> TableTask:

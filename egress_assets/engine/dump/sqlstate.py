@@ -107,9 +107,13 @@ def reworded(what: str, *, joining: bool = False) -> Iterator[None]:
 
 def missing(tables: list[str], where: str) -> TableMissing:
     """All of them at once, so that one run shows the whole repair."""
-    return TableMissing(
-        f"not in {where}: {', '.join(tables)}", hint="Correct the names in the catalog, or take the tables out of it."
+    found = TableMissing(
+        f"not in {where}: {', '.join(tables)}",
+        hint="Nothing was published. Correct the names in the catalog, or take the tables out of it; dates that were "
+        "dumped with them keep them.",
     )
+    found.tables = tuple(tables)
+    return found
 
 
 def _rule(state: str) -> Rule | None:

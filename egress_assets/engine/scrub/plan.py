@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.bounds import refused_now
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import (
@@ -36,11 +38,13 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
     except (CatalogError, HistoryUnavailable) as error:
         refused.append(_refusal(spec.unit.title, error))
     try:
-        relations = look(spec.settings(), spec.tables)
+        with placed(platform.catalog, dataset):
+            relations = look(spec.settings(), spec.tables)
         policies = spec.policies(relations)
     except (TableMissing, SourceDenied, PolicyError, CatalogError) as error:
         return [*refused, _refusal(spec.unit.title, error)]
     found = spec.standing(spec.wanted(policies))
+    refused += refused_now(platform, spec.unit, date) if found.reasons else []
     lines = (line for table in spec.tables for line in _lines(policies[table], relations[table], found))
     return [*refused, *lines]
 

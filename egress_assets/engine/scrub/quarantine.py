@@ -5,21 +5,19 @@ Without `quarantine:` in the catalog that place is the unsealed attempt itself, 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 
+from egress_assets.engine.dump.discard import remove
 from egress_assets.engine.dump.tasks import TableDone
-from egress_assets.engine.errors import ChecksumMismatch, EgressError
+from egress_assets.engine.errors import ChecksumMismatch
 from egress_assets.engine.evidence.reader import verified
 from egress_assets.engine.evidence.records import ObjectRecord
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.stores import Store, Uploaded
 from egress_assets.engine.stores.settings import StoreSettings
-
-logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 """Tables that are promoted at a time; each may hold `Store.upload`'s memory."""
@@ -77,18 +75,3 @@ def _reread(store: Store, key: str) -> str:
     for chunk in store.get(key):
         seen.update(chunk)
     return seen.hexdigest()
-
-
-def discard(platform: Platform, stores: Iterable[str], keys: Iterable[str]) -> None:
-    """Remove bytes that the gate has not passed, now; what a store refuses is left to the sweep, with a warning."""
-    wanted = list(keys)
-    for name in dict.fromkeys(stores):
-        try:
-            remove(platform.store(name), wanted)
-        except EgressError as error:
-            logger.warning("left for the sweep in %s: %d objects: %s", name, len(wanted), error)
-
-
-def remove(store: Store, keys: Iterable[str]) -> None:
-    for key in keys:
-        store.delete(key)

@@ -12,7 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
+from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.tasks import TableDone, TableTask
@@ -41,24 +44,25 @@ def run(
     tables: Iterable[str] | None = None,
     again: bool = False,
     relabel: bool = False,
+    quiet_hours: Quiet = "keep",
     on: Listener = silent,
 ) -> StageResult:
     """Scrub `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
 
     `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
-    so. A run that DDL disturbs starts over on a new snapshot, three times in all. Memory: engine/dump/extract.py, and
-    2 MiB a worker for the scan.
+    so. `quiet_hours="ignore"` begins within the source's. A run that DDL disturbs starts over on a new snapshot, three
+    times in all. Memory: engine/dump/extract.py, and 2 MiB a worker for the scan.
 
-    Raises Unclassified and TableMissing before the first row, KeyMissing, GateFailed (the previous data stands, what
-    was written is gone), CatalogError, SourceError's and StoreError's kinds.
+    Raises Unclassified, TableMissing and SourceQuiet before the first row, KeyMissing, GateFailed and LimitExceeded
+    (the previous data stands, what was written is gone), CatalogError, SourceError's and StoreError's kinds.
     """
     unit = scrub_unit(dataset, scrub_of(platform, dataset).audience)
-    with noted(platform.evidence, unit, date):
+    with noted(platform.evidence, unit, date), placed(platform.catalog, dataset):
         spec = ScrubSpec.of(platform, dataset, date, tables)
-        return _scrubbed(spec, again=again, relabel=relabel, on=on)
+        return _scrubbed(spec, again=again, relabel=relabel, quiet_hours=quiet_hours, on=on)
 
 
-def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, on: Listener) -> StageResult:
+def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, on: Listener) -> StageResult:
     tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
     if not again:
@@ -67,6 +71,7 @@ def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, on: Listener) -> S
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
         logger.info("scrubbing %s of %s: %s", spec.dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+    facts |= require_awake(spec.platform, spec.unit, date, quiet_hours)
     _sweep_landing(spec)
     outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
     return finished(spec.platform.evidence, outcome, spec.tables, tally=tally, facts=told)
@@ -131,7 +136,7 @@ class _Attempt:
         try:
             return self._draft()
         except Exception:
-            quarantine.discard(self._spec.platform, (self._spec.landing, self._spec.store), self._keys.values())
+            discard(self._spec.platform, (self._spec.landing, self._spec.store), self._keys.values())
             raise
 
     def _draft(self) -> Draft:
@@ -153,8 +158,11 @@ class _Attempt:
     def _read(self, leader: Leader, policies: Mapping[str, TablePolicy]) -> dict[str, TableDone]:
         spec, settings = self._spec, self._spec.settings()
         tasks = [self._task(leader, policy) for policy in policies.values()]
-        store = spec.platform.provider.store(spec.landing)
-        done = extract(leader, tasks, store, settings=settings, workers=settings.workers, on=self._on, phase="scrub")
+        bounds = Bounds.of(spec.platform, spec.unit, spec.date, spec.tables)
+        done = extract(
+            leader, tasks, spec.platform.provider.store(spec.landing), settings=settings, workers=settings.workers,
+            on=self._on, phase="scrub", bounds=bounds,
+        )  # fmt: skip
         self._tally.sent_bytes += sum(table.bytes for table in done.values())
         return done
 
