@@ -89,6 +89,14 @@ def held_argument(metavar: str, *, required: bool = False) -> Callable[[_Command
     complete = _complete(_held)
     return click.argument("words", nargs=-1, required=required, metavar=metavar, callback=two, shell_complete=complete)
 
+quiet_hours_option = click.option(
+    "--quiet-hours",
+    type=click.Choice(["keep", "ignore"]),
+    default="keep",
+    show_default=True,
+    help="Whether to begin within the source's quiet hours; the evidence says so.",
+)
+
 
 def tables_option(command: _Command) -> _Command:
     def split(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:

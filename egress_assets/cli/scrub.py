@@ -11,6 +11,7 @@ from egress_assets.cli._options import (
     dataset_argument,
     date_option,
     json_option,
+    quiet_hours_option,
     relabel_option,
     tables_option,
 )
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @tables_option
 @again_option
 @relabel_option
+@quiet_hours_option
 @json_option
 @click.pass_obj
 def command(state: State, dataset: str, date: str | None, **options: Any) -> None:
