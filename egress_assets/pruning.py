@@ -30,6 +30,9 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.tags import BACKFILL_ID_TAG, RUN_KEY_TAG
 
+from egress_assets import failures
+from egress_assets.engine.errors import CatalogError
+
 logger = logging.getLogger(__name__)
 
 DAYS = 30
@@ -76,11 +79,12 @@ class Pruned:
 )
 def prune_event_log(context: dg.OpExecutionContext) -> None:
     """Details of old runs and their captured output are removed from Dagster's record."""
-    days = context.op_config["days"]
-    if days < 1:
-        raise dg.Failure(f"days is {days}: runs at work would be pruned", metadata={"hint": "Give 1 or more."})
-    done = prune(context.instance, before=datetime.now(UTC) - timedelta(days=days))
-    context.add_output_metadata({name: getattr(done, name) for name in Pruned.__slots__})
+    with failures.told(context):
+        days = context.op_config["days"]
+        if days < 1:
+            raise CatalogError(f"`days` is {days}, which prunes what was written just now", hint="Give 1 or more.")
+        done = prune(context.instance, before=datetime.now(UTC) - timedelta(days=days))
+        context.add_output_metadata({name: getattr(done, name) for name in Pruned.__slots__})
 
 
 def prune(instance: dg.DagsterInstance, *, before: datetime) -> Pruned:
