@@ -1,17 +1,39 @@
-"""What a stage found, as Dagster metadata: plotted over dates, shown in the catalog, pointing at the evidence."""
+"""What a stage found, as Dagster metadata: plotted over dates, shown in the catalog, pointing at the evidence.
 
-from collections.abc import Iterable, Mapping
+Everything is made out of the stage, its result and the platform, so that work done elsewhere can be told in the same
+words. Pictures, previews and comparisons are extras: what one of them meets is said in its place, and fails nothing.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
+from egress_assets import pictures, previews
+from egress_assets.engine.background import Background
+from egress_assets.engine.catalog.models import ColumnRule
 from egress_assets.engine.errors import ManifestInvalid
 from egress_assets.engine.evidence.records import Column
-from egress_assets.engine.layout import attempt_prefix, source_key, table_segment
-from egress_assets.engine.past import MANY, Past
+from egress_assets.engine.glance import said
+from egress_assets.engine.layout import (
+    asset_key,
+    attempt_prefix,
+    parse_asset_key,
+    receipt_key,
+    source_key,
+    table_segment,
+)
+from egress_assets.engine.past import MANY, changes
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import StageResult, TableResult
 from egress_assets.stages import Stage
+
+logger = logging.getLogger(__name__)
+
+Told = dict[str, Any]
+_COLUMNS = 500  # of a mirror's tables: more would make each of its events a megabyte
 
 
 def by_table(tables: Iterable[str], result: StageResult) -> Mapping[str, TableResult]:
@@ -28,10 +50,15 @@ def by_table(tables: Iterable[str], result: StageResult) -> Mapping[str, TableRe
     return {table: answers[table] for table in tables}
 
 
-def past(stage: Stage, result: StageResult, platform: Platform) -> Past:
-    """What the dates before held, read once for all tables of a run. Reads nothing yet."""
-    many = sum(found.objects for found in result.tables.values()) > MANY
-    return Past(platform.evidence, stage.unit, result.date, f"more than {MANY} objects a date" if many else "")
+def past(stage: Stage, result: StageResult, platform: Platform) -> Background:
+    """What the tables of one run share of what is read for them. Reads nothing yet."""
+    return _background(stage, result, platform)
+
+
+def _background(stage: Stage, result: StageResult, platform: Platform) -> Background:
+    parents = stage.parents.get("", ()) if stage.unit.stage == "delivery" else ()
+    parent = parse_asset_key(tuple(parents[0].path)) if parents else None
+    return Background(platform, result, parent)
 
 
 def metadata(
@@ -41,36 +68,91 @@ def metadata(
     found: TableResult,
     *,
     platform: Platform,
-    past: Past | None = None,
-) -> dict[str, Any]:
-    """Equal keys at every stage, so that plots compare like with like. Bytes as stored; seconds of the whole op.
+    past: Background | None = None,
+) -> Told:
+    """All that a materialisation tells. Equal keys at every stage, so that plots compare like with like.
 
-    `past` is shared by the tables of one run; without it each reads its own.
+    `past` is shared by the tables of one run; without it this one reads for itself. What can't be shown raises nothing.
     """
-    told: dict[str, Any] = {
+    around = past or _background(stage, result, platform)
+    told = _identity(stage, table, result, found) | _numbers(result, found)
+    extras: dict[str, Callable[[], Told]] = {
+        "totals": lambda: _totals(around, found),
+        "columns": lambda: _columns(stage, table, around, found),
+        "schema_changes": lambda: _schema_changes(around, found),
+        "preview": lambda: _preview(stage, table, around),
+        "bytes_a_day": lambda: _bytes_a_day(around, found),
+        "where_time_went": lambda: _where_time_went(result),
+    }
+    for name, extra in extras.items():
+        told |= _harmless(name, extra)
+    return told
+
+
+def _harmless(name: str, extra: Callable[[], Told]) -> Told:
+    try:
+        return extra()
+    except Exception as error:  # noqa: BLE001 - the work is done and true; a picture of it must not fail the run
+        logger.warning("not shown: %s: %s", name, said(error))
+        return {name: f"not shown: {said(error)}"}
+
+
+def _identity(stage: Stage, table: str, result: StageResult, found: TableResult) -> Told:
+    told: Told = {
         "how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how,
         "attempt": found.attempt,
         "generation": result.generation,
         "manifest": dg.MetadataValue.path(found.manifest),
         "content_digest": found.content_digest,
+    }
+    facts = dict(result.facts)
+    if receipts := [receipt_key(result.date, identity) for identity in facts.pop("receipts", ())]:
+        told["receipts"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in receipts))
+    if facts:
+        told["facts"] = dg.MetadataValue.json(facts)
+    if stage.store:
+        told["dagster/uri"] = _uri(stage, table, result, found)
+    return told
+
+
+def _numbers(result: StageResult, found: TableResult) -> Told:
+    """Bytes as stored, of the table; what was sent, seconds and speed are of the whole run."""
+    seconds = result.seconds
+    told: Told = {
         "bytes": found.bytes,
         "objects": found.objects,
         "sent_bytes": result.sent_bytes,
-        "seconds": round(result.seconds, 3),
-        "throughput_mb_per_s": round(result.sent_bytes / 1e6 / result.seconds, 3) if result.seconds else 0.0,
+        "seconds": round(seconds, 3),
+        "throughput_mb_per_s": round(result.sent_bytes / 1e6 / seconds, 3) if seconds else 0.0,
     }
-    told |= {f"seconds/{phase}": round(seconds, 3) for phase, seconds in result.phases.items()}
-    if result.facts:
-        told["facts"] = dg.MetadataValue.json(dict(result.facts))
-    if stage.store:
-        told["dagster/uri"] = _uri(stage, table, result, found)
-    if found.raw_bytes is not None:
-        told["raw_bytes"] = found.raw_bytes
-    if found.rows is not None:
-        told["rows"] = told["dagster/row_count"] = found.rows
-    if found.columns:
-        told |= _columns(stage, table, found.columns)
+    raw = [table.raw_bytes for table in result.tables.values() if table.raw_bytes is not None]
+    if raw:
+        read = sum(raw) if result.how != "nothing" else 0
+        told["raw_throughput_mb_per_s"] = round(read / 1e6 / seconds, 3) if seconds else 0.0
+    told |= _content(found.rows, found.raw_bytes, found.bytes)
+    return told | {f"seconds/{phase}": round(spent, 3) for phase, spent in result.phases.items()}
+
+
+def _content(rows: int | None, raw_bytes: int | None, stored: int) -> Told:
+    told: Told = {}
+    if rows is not None:
+        told |= {"rows": rows, "dagster/row_count": rows}
+    if raw_bytes is not None:
+        told |= {"raw_bytes": raw_bytes, "compression_ratio": round(raw_bytes / stored, 2) if stored else 0.0}
     return told
+
+
+def _totals(around: Background, found: TableResult) -> Told:
+    """Rows and raw bytes of mirrors and deliveries, which their manifests know object by object."""
+    if found.columns or found.objects > MANY:
+        return {}
+    objects = around.record(found).objects
+    rows, raw = [o.rows for o in objects], [o.raw_bytes for o in objects]
+    return _content(
+        found.rows if None in rows else sum(filter(None, rows)),
+        None if None in raw else sum(filter(None, raw)),
+        found.bytes,
+    )
 
 
 def _uri(stage: Stage, table: str, result: StageResult, found: TableResult) -> str:
@@ -79,26 +161,93 @@ def _uri(stage: Stage, table: str, result: StageResult, found: TableResult) -> s
     return f"s3://{stage.store}/{below}"
 
 
-def _columns(stage: Stage, table: str, columns: tuple[Column, ...]) -> dict[str, Any]:
-    schema = dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                type=column.type,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                tags={"mask": column.mask} if column.mask else {},
-            )
-            for column in columns
-        ]
+# -------------------------------------------------------------------------------------------------------------- columns
+_From = tuple[tuple[str, ...], str]  # an asset key and the name of a column of it
+
+
+def _columns(stage: Stage, table: str, around: Background, found: TableResult) -> Told:
+    columns = _origins(stage, table, around, found)
+    if not columns:
+        return {}
+    schema = dg.TableSchema([_shown(name, column) for name, column, _ in columns])
+    lineage = {name: [dg.TableColumnDep(dg.AssetKey(key), c) for key, c in deps] for name, _, deps in columns}
+    return {"dagster/column_schema": schema, "dagster/column_lineage": dg.TableColumnLineage(lineage)}
+
+
+def _shown(name: str, column: Column) -> dg.TableColumn:
+    return dg.TableColumn(
+        name,
+        type=column.type,
+        description=f"mask: {column.mask}" if column.mask else None,
+        constraints=dg.TableColumnConstraints(nullable=column.nullable),
+        tags={"mask": column.mask} if column.mask else {},
     )
-    told: dict[str, Any] = {"dagster/column_schema": schema}
-    if stage.gated:
-        told["dagster/column_lineage"] = _lineage(stage, table, columns)
-    return told
 
 
-def _lineage(stage: Stage, table: str, columns: tuple[Column, ...]) -> dg.TableColumnLineage:
-    """Each scrubbed column from the source's column of that name: masks work on one column."""
-    source = dg.AssetKey(source_key(stage.dataset))
-    deps = {column.name: [dg.TableColumnDep(source, f"{table}.{column.name}")] for column in columns}
-    return dg.TableColumnLineage(deps)
+def _origins(stage: Stage, table: str, around: Background, found: TableResult) -> list[tuple[str, Column, list[_From]]]:
+    """Each column, and the columns that it is made of. A mirror has those of all its tables, named `<table>.<column>`.
+
+    Objects that evidence knows no columns of have none: foreign buckets, and deliveries of whole mirrors.
+    """
+    if table:
+        source, model = source_key(stage.dataset), stage.catalog.dataset(stage.dataset).tables.get(table)
+        names = {column.name for column in found.columns}
+        rules = model.columns if model else {}
+        read = {name: [name, *_read_as_well(rules.get(name), names - {name})] for name in names}
+        return [(c.name, c, [(source, f"{table}.{name}") for name in read[c.name]]) for c in found.columns]
+    if stage.unit.stage == "delivery" and around.parent and around.parent[1]:
+        key = asset_key(*around.parent)
+        return [(c.name, c, [(key, c.name)]) for c in around.record(found).columns]
+    if stage.unit.stage != "mirror" or found.objects > MANY:
+        return []
+    every = [
+        (f"{name}.{c.name}", c, [(asset_key(unit, name), c.name)])
+        for name, (unit, record) in around.parents(found).items()
+        for c in record.columns
+    ]
+    return every if len(every) <= _COLUMNS else []
+
+
+def _read_as_well(rule: ColumnRule | None, names: set[str]) -> list[str]:
+    """Other columns that the mask reads: parameters that name one, as `date_shift`'s `by` does."""
+    return [value for name, value in rule.params.items() if name == "by" and value in names] if rule else []
+
+
+# --------------------------------------------------------------------------------------------------------------- extras
+def _schema_changes(around: Background, found: TableResult) -> Told:
+    """Since the nearest earlier date, where anything is different."""
+    before = around.past.before(found.table) if found.columns else None
+    changed = changes(before[1].columns, found.columns) if before else []
+    if not before or not changed:
+        return {}
+    rows = (asdict(change) for change in changed)
+    return {"schema_changes": previews.table(("column", "what", "was", "now"), rows), "schema_before": before[0]}
+
+
+def _preview(stage: Stage, table: str, around: Background) -> Told:
+    """Rows that have passed the gate. Nothing else is asked for, and `sample` would refuse it."""
+    if not stage.gated:
+        return {}
+    sample = around.sample(table)
+    if isinstance(sample, str):
+        return {"preview": f"not shown: {sample}"}
+    if not sample.rows:
+        return {"preview": "no rows" if not sample.of else "not shown: its first row is longer than what is read"}
+    told: Told = {"preview": previews.preview(sample)}
+    return told if around.result.how == "nothing" else told | {"profile": previews.profile(sample)}
+
+
+def _bytes_a_day(around: Background, found: TableResult) -> Told:
+    days = around.past.days(found.table)
+    lacking = f"; not all: {around.past.failed}" if around.past.failed else ""
+    if not days:
+        return {"bytes_a_day": f"not shown{lacking}"} if lacking else {}
+    told: Told = {"bytes_a_day": dg.MetadataValue.md(pictures.markdown(pictures.days(days), "bytes a day"))}
+    return told | {"bytes_a_day_lacks": around.past.failed} if lacking else told
+
+
+def _where_time_went(result: StageResult) -> Told:
+    if not result.phases:
+        return {}
+    picture = pictures.parts(result.phases)
+    return {"where_time_went": dg.MetadataValue.md(pictures.markdown(picture, "where the time went"))}

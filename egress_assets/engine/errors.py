@@ -16,7 +16,11 @@ dagster Failure. Codes are stable: people alert on them.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from egress_assets.engine.evidence.records import CheckRecord
 
 
 class EgressError(Exception):
@@ -185,9 +189,25 @@ class Unclassified(PolicyError):
 
 
 class GateFailed(PolicyError):
-    """A check over the complete scrubbed output failed; the bytes were removed."""
+    """A check over the complete scrubbed output failed; the bytes were removed.
+
+    `checks` has every check of every table of the run, passed or not: counts and shapes, never values.
+    """
 
     code = "gate_failed"
+
+    def __init__(
+        self, message: str, *, hint: str = "", checks: Mapping[str, tuple[CheckRecord, ...]] | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.checks: Mapping[str, tuple[CheckRecord, ...]] = checks or {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_gate, (self.message, self.hint, self.checks)
+
+
+def _rebuild_gate(message: str, hint: str, checks: Mapping[str, tuple[CheckRecord, ...]]) -> GateFailed:
+    return GateFailed(message, hint=hint, checks=checks)
 
 
 class LimitExceeded(PolicyError):

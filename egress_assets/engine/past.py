@@ -5,26 +5,22 @@ Shown to people, never decided by: what can't be read in time is left out, and `
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.records import Column, Manifest, TableRecord
+from egress_assets.engine.glance import glance
 from egress_assets.engine.layout import Unit, parse_pointer_key, pointer_key, pointer_prefix
 from egress_assets.engine.partition import parse_date
 from egress_assets.engine.release import INVENTORY
 
-logger = logging.getLogger(__name__)
-
 DAYS = 30
 MANY = 1000  # objects a date; their manifests take tenths of a second each to read, too much for a picture
-_THREADS = 8
-_SECONDS = 3.0  # in all: a store that answers in 30 ms takes a quarter of a second
 _ATTEMPTS = 3  # a date: its tables lie in one attempt, except where single ones were made again
 
 
@@ -34,6 +30,35 @@ class Held:
 
     bytes: int
     columns: tuple[Column, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between two schemas of a table; '' where a column was not or is not."""
+
+    column: str
+    what: str
+    was: str
+    now: str
+
+
+def changes(was: tuple[Column, ...], now: tuple[Column, ...]) -> list[Change]:
+    """Columns added, removed, or of another type, nullability or mask, in the order of the columns as they are now."""
+    old, new = {c.name: c for c in was}, {c.name: c for c in now}
+    out = [change for c in now for change in _changed(c.name, old.get(c.name), c)]
+    return out + [change for c in was if c.name not in new for change in _changed(c.name, c, None)]
+
+
+def _changed(name: str, was: Column | None, now: Column | None) -> Iterator[Change]:
+    if was is None or now is None:
+        yield Change(name, "added" if was is None else "removed", was.type if was else "", now.type if now else "")
+        return
+    said = ("type", was.type, now.type), ("null", _null(was), _null(now)), ("mask", was.mask, now.mask)
+    yield from (Change(name, what, old, new) for what, old, new in said if old != new)
+
+
+def _null(column: Column) -> str:
+    return "may be NULL" if column.nullable else "NOT NULL"
 
 
 @dataclass(slots=True)
@@ -69,15 +94,9 @@ class Past:
         except EgressError as error:
             self.failed = error.message
             return {}
-        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="past")
-        try:
-            reads = {date: pool.submit(_held, self.evidence, self.unit, date) for date in dates}
-            done, late = wait(reads.values(), timeout=_SECONDS)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        errors = [_said(error) for read in done if (error := read.exception())]
-        self.failed = next(iter(errors), f"{len(late)} dates did not answer in {_SECONDS:.0f} s" if late else "")
-        return {date: read.result() for date, read in reads.items() if read in done and not read.exception()}
+        found, failed = glance({date: partial(_held, self.evidence, self.unit, date) for date in dates})
+        self.failed = next((f"{date}: {why}" for date, why in failed.items()), "")
+        return found
 
     def _pointed(self) -> Iterator[str]:
         """Dates with a pointer, ascending, by one listing."""
@@ -102,8 +121,3 @@ def _held(evidence: Evidence, unit: Unit, date: str) -> dict[str, Held]:
 def _bytes(manifest: Manifest, record: TableRecord) -> int:
     """Of the objects; a mirrored bucket's manifest lists shards of its inventory instead, and tells the total."""
     return int(manifest.draft.facts["bytes"]) if record.format == INVENTORY else record.bytes
-
-
-def _said(error: BaseException) -> str:
-    """Of errors that nobody foresaw only the kind: their text may quote data."""
-    return error.message if isinstance(error, EgressError) else type(error).__name__

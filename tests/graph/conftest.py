@@ -15,7 +15,9 @@ from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.evidence.records import CheckRecord, Column
 from egress_assets.engine.layout import Unit, asset_key, delivery_unit, dump_unit, manifest_key, mirror_unit, scrub_unit
+from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import StageResult, TableResult
+from tests.platforms import MemoryStore
 
 ENDPOINTS = """
 timezone: Europe/London
@@ -79,9 +81,18 @@ class StandIn:
     failures: dict[str, EgressError] = field(default_factory=dict)  # by stage
     calls: list[tuple[str, str, tuple[str, ...] | None]] = field(default_factory=list)  # stage, date, tables
     how: str = "moved"
+    stores: dict[str, MemoryStore] = field(default_factory=dict)
 
     def __call__(self, stage: str) -> Callable[..., StageResult]:
-        return getattr(self, f"_{stage}")
+        run = getattr(self, f"_{stage}")
+
+        def called(platform: Platform, *arguments: Any, **options: Any) -> StageResult:
+            """What is read beside the result is read from memory, where there is nothing unless a test put it there."""
+            for name in platform.catalog.endpoints.stores:
+                platform._stores[name] = self.stores.setdefault(name, MemoryStore(name))  # type: ignore[assignment]
+            return run(platform, *arguments, **options)
+
+        return called
 
     def _dump(self, _platform: Any, dataset: str, date: str, *, tables: Any = None, on: Any = None) -> StageResult:
         return self._answer("dump", dump_unit(dataset), date, tables)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from psycopg import sql
@@ -90,27 +91,34 @@ def failures(checks: Checks) -> dict[str, list[CheckRecord]]:
     return {table: records for table, records in failed.items() if records}
 
 
-def gate_failed(title: str, failed: Mapping[str, Sequence[CheckRecord]], columns: Mapping[str, Any]) -> GateFailed:
-    """The error that names tables, checks, detectors, columns, counts and shapes.
+def located(records: Sequence[CheckRecord], columns: Mapping[str, Sequence[str]]) -> tuple[CheckRecord, ...]:
+    """The records with the columns of their findings, where they could be told: {detector: names of columns}."""
+    return tuple(replace(record, facts=_located(record.facts, columns)) for record in records)
 
-    `columns` maps a table to {detector: names of columns}, where they could be told.
-    """
-    said = "; ".join(
-        f"{table} {line}" for table, records in failed.items() for line in _lines(records, columns.get(table, {}))
-    )
+
+def _located(facts: Mapping[str, Any], columns: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
+    if not facts.get("findings"):
+        return facts
+    findings = {name: {**found, "columns": list(columns.get(name, ()))} for name, found in facts["findings"].items()}
+    return {**facts, "findings": findings}
+
+
+def gate_failed(title: str, checks: Checks) -> GateFailed:
+    """The error that names tables, checks, detectors, columns, counts and shapes; it carries all `checks`."""
+    said = "; ".join(f"{table} {line}" for table, records in failures(checks).items() for line in _lines(records))
     hint = (
         "Nothing was published, what was written is removed, the previous data stands. Give the columns a mask that "
         "removes them (`egress list-masks`); a detector that is wrong for this dataset is left out by `detectors:`."
     )
-    return GateFailed(f"{title} did not pass its gate: {said}", hint=hint)
+    return GateFailed(f"{title} did not pass its gate: {said}", hint=hint, checks=dict(checks))
 
 
-def _lines(records: Sequence[CheckRecord], columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
+def _lines(records: Sequence[CheckRecord]) -> Iterator[str]:
     for record in records:
         facts = record.facts
         if record.name == "no_direct_identifiers":
             for detector, found in facts["findings"].items():
-                where = f" in {', '.join(columns[detector])}" if columns.get(detector) else ""
+                where = f" in {', '.join(found['columns'])}" if found.get("columns") else ""
                 shapes = ", ".join(found["shapes"][:3])
                 yield f"{record.name}: {found['count']} x {detector}{where} (shapes {shapes})"
         elif record.name == "row_counts_match":

@@ -190,8 +190,8 @@ class _Attempt:
         gate.refuse_attached(leader, done, counted)
         checks = gate.examine(policies, leader.relations, done, counted, spec.detectors)
         if failed := gate.failures(checks):
-            columns = {table: self._located(done[table], policies[table]) for table in failed}
-            raise gate.gate_failed(spec.title, failed, columns)
+            found = {t: gate.located(checks[t], self._located(done[t], policies[t])) for t in failed}
+            raise gate.gate_failed(spec.title, {**checks, **found})
         self._on(Tick("gate", spec.dataset, len(done), len(done), unit="tables", finished=True))
         return checks
 
