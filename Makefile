@@ -94,8 +94,11 @@ lock:  ## After editing pyproject.toml: uv.lock and the hashed export for pip
 golden:  ## After a wanted change of the asset graph
 	@EGRESS_GOLDEN=write $(PYTEST) -q tests/graph/test_golden.py
 
+schema:  ## After a wanted change of the catalog's models: docs/schema
+	@EGRESS_SCHEMA=write $(PYTEST) -q tests/unit/test_catalog_schema.py
+
 clean:  ## Stop the sandbox and remove what was built
 	@test ! -x $(BIN)/egress || $(BIN)/egress sandbox stop || true
 	@rm -rf .egress tools/bin build $(VENV)
 
-.PHONY: help install demo dev apt-test apt-browser apt-ceph unit test test-browser lint ceph ci demo-check soak bench lock golden clean
+.PHONY: help install demo dev apt-test apt-browser apt-ceph unit test test-browser lint ceph ci demo-check soak bench lock golden schema clean

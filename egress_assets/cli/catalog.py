@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from egress_assets.cli._output import write
@@ -15,11 +13,13 @@ def command() -> None:
 
 
 @command.command("schema")
-def schema() -> None:
-    """Print the catalog's JSON Schema, for editors.
+@click.argument("kind", required=False, metavar="[KIND]", type=click.Choice(["dataset", "endpoints"]))
+def schema(kind: str | None) -> None:
+    """Print the JSON Schema of a catalog file, for editors.
 
-    In a catalog file: # yaml-language-server: $schema=<where it was saved>
+    KIND is dataset or endpoints; default: one schema for both. In a catalog file's first line:
+    # yaml-language-server: $schema=<where it was saved>
     """
-    from egress_assets.engine.catalog.schema import catalog_schema
+    from egress_assets.engine.catalog.schema import text
 
-    write(json.dumps(catalog_schema(), indent=1, ensure_ascii=False))
+    write(text(kind or ""))

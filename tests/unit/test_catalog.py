@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from egress_assets.engine import masks, transfers
+from egress_assets.engine import masks
 from egress_assets.engine.catalog.loader import catalog_folder, load_catalog
 from egress_assets.engine.catalog.models import Catalog, MirrorFrom
-from egress_assets.engine.catalog.schema import catalog_schema
 from egress_assets.engine.endpoints import CatalogProvider, open_platform
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
 
@@ -199,26 +198,3 @@ def test_only_three_environments_are_known(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("EGRESS_ENV", "production")
     with pytest.raises(CatalogError, match="EGRESS_ENV is 'production'"):
         open_platform()
-
-
-# --------------------------------------------------------------------------------------------------------------- schema
-def test_the_schema_follows_the_masks_and_the_transfer_types() -> None:
-    definitions = catalog_schema()["$defs"]
-    short, _, *long = definitions["ColumnRule"]["anyOf"]
-    assert short["enum"] == sorted(masks.registry())
-    assert {each["properties"]["mask"]["const"] for each in long} == set(masks.registry())
-    kinds = definitions["RecipientModel"]["anyOf"]
-    assert {each["properties"]["transfer_type"]["const"] for each in kinds} == set(transfers.registry())
-    assert all({"sla", "audience", "env", "retry"} <= set(each["properties"]) for each in kinds)
-
-
-def test_the_schema_refers_to_nothing_outside_itself() -> None:
-    schema = catalog_schema()
-
-    def references(value: object) -> set[str]:
-        if isinstance(value, dict):
-            own = {value["$ref"]} if "$ref" in value else set()
-            return own.union(*(references(each) for each in value.values()))
-        return set().union(*map(references, value)) if isinstance(value, list) else set()
-
-    assert references(schema) <= {f"#/$defs/{name}" for name in schema["$defs"]}
