@@ -44,11 +44,15 @@ def shared() -> dict[str, Any]:
     }
 
 
-def concurrency(runs: int) -> dict[str, Any]:
-    """One run a dataset and date; two ops a source or recipient, each parallel in itself; `runs` in all."""
-    one_a_value = {"key": "egress/work", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+def concurrency(runs: int, a_dataset: int) -> dict[str, Any]:
+    """One run a dataset and date; two ops a source or recipient, each parallel in itself; `runs` in all.
+
+    `a_dataset` is below `runs`: a dataset that hangs, fails and is retried, or is backfilled, leaves slots for others.
+    """
+    limits = {"egress/work": 1, "egress/dataset": a_dataset}
+    each = [{"key": key, "value": {"applyLimitPerUniqueValue": True}, "limit": n} for key, n in limits.items()]
     return {
-        "runs": {"max_concurrent_runs": runs, "tag_concurrency_limits": [one_a_value]},
+        "runs": {"max_concurrent_runs": runs, "tag_concurrency_limits": each},
         "pools": {"default_limit": 2, "granularity": "op"},  # `run` would hold a source while its mirror copies
     }
 
@@ -75,7 +79,7 @@ def local() -> dict[str, Any]:
         "compute_logs": _part(
             "dagster._core.storage.local_compute_log_manager", "LocalComputeLogManager", base_dir=".egress/dagster/logs"
         ),
-        "concurrency": concurrency(runs=2),  # a laptop: each run has worker processes of its own
+        "concurrency": concurrency(runs=3, a_dataset=2),  # a laptop: each run has worker processes of its own
         "run_monitoring": monitoring(start=180),
         "run_retries": {"enabled": True, "max_retries": 0},  # a person is looking
         **shared(),
@@ -110,7 +114,7 @@ def cluster() -> dict[str, Any]:
             upload_interval=30,
         ),
         "run_launcher": _part("dagster_k8s", "K8sRunLauncher", **launcher()),
-        "concurrency": concurrency(runs=10),
+        "concurrency": concurrency(runs=10, a_dataset=5),
         "run_monitoring": monitoring(start=600),  # a node may have to be added first
         # Permanent errors switch their run's retries off (egress_assets/failures.py).
         "run_retries": {"enabled": True, "max_retries": 2},

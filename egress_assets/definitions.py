@@ -11,6 +11,7 @@ from egress_assets import automation, deliveries, dumps, housekeeping, mirrors, 
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.environment import environment
+from egress_assets.ranges import jobs as ranges
 from resources.endpoints import resources
 from sensors import arrivals
 
@@ -44,7 +45,7 @@ def build(catalog: Catalog, *, engine: stages.Engine = stages.engine) -> dg.Defi
         observed = [sources.asset(catalog, name) for name in catalog.datasets]
         built = dg.Definitions(
             assets=[FACTORIES[s.unit.stage](s, engine) for s in graph] + [asset for asset in observed if asset],
-            jobs=list(jobs.values()),
+            jobs=[*jobs.values(), *ranges(catalog, graph, engine)],
             schedules=[*(schedule for schedule in daily if schedule), housekeeping.schedule(catalog)],
             sensors=[automation.sensor(), *arrivals.sensors(catalog, jobs)],
             resources=resources(catalog, environment()),

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import dagster as dg
 
-from egress_assets.engine.errors import CatalogError, EgressError
+from egress_assets.engine.errors import EgressError
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ def failure(error: EgressError) -> dg.Failure:
     metadata: dict[str, Any] = {"code": error.code, "retryable": error.retryable}
     if error.hint:
         metadata["hint"] = error.hint
-    if isinstance(error, CatalogError) and error.problems:
-        metadata["problems"] = dg.MetadataValue.md("\n".join(f"- `{problem}`" for problem in error.problems))
+    if problems := getattr(error, "problems", ()):  # of a CatalogError or a RangeFailed
+        metadata["problems"] = dg.MetadataValue.md("\n".join(f"- `{problem}`" for problem in problems))
     return kind(description=error.message, metadata=metadata, allow_retries=error.retryable)
 
 

@@ -11,12 +11,14 @@ from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from egress_assets.automation import WHOLE
-from egress_assets.schedules import work_tag
+from egress_assets.schedules import RANGE, work_tags
 from egress_assets.stages import STAGE
 
 
 class TaggingRunCoordinator(QueuedRunCoordinator):
-    """A QueuedRunCoordinator with `egress/work` on every run of one date, and `egress/whole` on runs of whole jobs."""
+    """A QueuedRunCoordinator with `egress/work` and `egress/dataset` on every run that works on a dataset's dates, and
+    `egress/whole` on runs of whole jobs. A range says itself whether it is whole: that is in its configuration.
+    """
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run
@@ -29,10 +31,12 @@ class TaggingRunCoordinator(QueuedRunCoordinator):
 
 def tags_of(run: DagsterRun, context: SubmitRunContext) -> dict[str, str]:
     """What the queue and the automation conditions want to know of a run."""
+    if RANGE in run.tags:
+        return dict(work_tags(run.tags[RANGE], "range"))
     whole = not run.asset_selection and not run.job_name.startswith("__")
     datasets = {run.job_name} if whole else _datasets(run, context)
     date = run.tags.get(PARTITION_NAME_TAG)
-    work = work_tag(datasets.pop(), date) if date and len(datasets) == 1 else {}
+    work = work_tags(datasets.pop(), date) if date and len(datasets) == 1 else {}
     return {**work, **({WHOLE: "yes"} if whole else {})}
 
 

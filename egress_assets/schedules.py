@@ -15,6 +15,12 @@ from egress_assets.stages import Stage
 WORK = "egress/work"
 """Tag `<dataset>:<date>`: the queue runs one of a value at a time. Politeness; the guard is the engine's."""
 
+DATASET = "egress/dataset"
+"""Tag of a run that works on one dataset's dates: the queue lets none of them have all of its slots."""
+
+RANGE = "egress/range"
+"""Tag of a range job: the dataset whose dates it works on, one range at a time."""
+
 
 def jobs(catalog: Catalog, stages: Sequence[Stage]) -> Mapping[str, Job]:
     """One job a dataset, named like it. A dataset that only describes tables for others has none."""
@@ -31,7 +37,7 @@ def job(catalog: Catalog, dataset: str, chain: Sequence[Stage]) -> Job:
         config=dg.PartitionedConfig(
             partitions_def=partitions.daily(catalog.calendar(dataset)),
             run_config_for_partition_key_fn=_no_config,
-            tags_for_partition_key_fn=lambda date: work_tag(dataset, date),
+            tags_for_partition_key_fn=lambda date: work_tags(dataset, date),
         ),
         executor_def=dg.in_process_executor,
     )
@@ -64,8 +70,9 @@ def schedule(catalog: Catalog, dataset: str, job: Job) -> dg.ScheduleDefinition 
     )
 
 
-def work_tag(dataset: str, date: str) -> Mapping[str, str]:
-    return {WORK: f"{dataset}:{date}"}
+def work_tags(dataset: str, date: str) -> Mapping[str, str]:
+    """What the queue has to know of a run; `date` is `range` for one over many dates."""
+    return {WORK: f"{dataset}:{date}", DATASET: dataset}
 
 
 def _no_config(_date: str) -> Mapping[str, object]:

@@ -47,9 +47,8 @@ def test_one_run_at_a_time_works_on_a_date(name: str):
     ref = InstanceRef.from_dir(str(FILES[name]))
     coordinator = ref.run_coordinator
     assert type(coordinator).__name__ == "TaggingRunCoordinator"
-    assert said(name)["concurrency"]["runs"]["tag_concurrency_limits"] == [
-        {"key": "egress/work", "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
-    ]
+    limits = said(name)["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert {"key": "egress/work", "value": {"applyLimitPerUniqueValue": True}, "limit": 1} in limits
     assert said(name)["concurrency"]["pools"]["granularity"] == "op"
 
 
@@ -59,8 +58,11 @@ def test_the_queue_really_reads_the_limits(tmp_path: Path):
     with dg.instance_for_test(overrides=overrides, temp_dir=str(tmp_path)) as instance:
         config = instance.get_concurrency_config()
         assert config.run_queue_config is not None
-        assert [limit["key"] for limit in config.run_queue_config.tag_concurrency_limits] == ["egress/work"]
-        assert config.run_queue_config.max_concurrent_runs == 2
+        assert [limit["key"] for limit in config.run_queue_config.tag_concurrency_limits] == [
+            "egress/work",
+            "egress/dataset",
+        ]
+        assert config.run_queue_config.max_concurrent_runs == 3
         assert config.pool_config.default_pool_limit == 2
         assert instance.run_coordinator.dequeue_interval_seconds == 1  # type: ignore[attr-defined]
 

@@ -37,13 +37,25 @@ def tags(run: dg.DagsterRun, workspace: Any) -> dict[str, str]:
 
 def test_a_whole_jobs_run_says_so_and_what_it_works_on(workspace):
     run = run_of("shop", partition=DATE)
-    assert tags(run, workspace) == {"egress/work": f"shop:{DATE}", "egress/whole": "yes"}
+    assert tags(run, workspace) == {
+        "egress/work": f"shop:{DATE}",
+        "egress/dataset": "shop",
+        "egress/whole": "yes",
+    }
+
+
+def test_a_range_is_of_its_dataset_and_says_itself_whether_it_is_whole(workspace, defs: dg.Definitions):
+    """Its configuration decides, which the queue does not read."""
+    job = defs.resolve_job_def("shop_range")
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(job, run_config={"from": DATE, "to": DATE}, tags=dict(job.run_tags))
+    assert tags(run, workspace) == {"egress/work": "shop:range", "egress/dataset": "shop"}
 
 
 def test_a_run_of_some_assets_is_not_whole(workspace):
     for job in ("__ASSET_JOB", "shop"):
         run = run_of(job, *SCRUB.values(), MIRROR, partition=DATE)
-        assert tags(run, workspace) == {"egress/work": f"shop:{DATE}"}
+        assert tags(run, workspace) == {"egress/work": f"shop:{DATE}", "egress/dataset": "shop"}
 
 
 @pytest.mark.parametrize("assets", [(), (dg.AssetKey("foreign"),), (dg.AssetKey("gone"),)])
