@@ -170,7 +170,7 @@ def release_truth(
 ) -> Release:
     """As `release_for`, over a pointer that the caller has read already, so that both see one generation."""
     pointer = truth.pointer
-    _require_consistent(platform, pointer)
+    _require_consistent(platform, pointer, only)
     truth = truth.narrowed(only) if only is not None else truth
     _require_own_date(truth)
     said = _grounds(truth, basis)
@@ -218,18 +218,28 @@ def _objects(truth: Truth) -> Iterator[ReleasedObject]:
             yield ReleasedObject(content.table, content.store, o.key, o.bytes, o.sha256, o.rows, o.etag)
 
 
-def _require_consistent(platform: Platform, pointer: Pointer) -> None:
+def _require_consistent(platform: Platform, pointer: Pointer, only: frozenset[str] | None) -> None:
+    """A date that still has a table which left the catalog is whole for single tables, not for all that it has."""
     unit = pointer.unit
     if unit.stage not in ("dump", "scrub"):
         return
     dataset = platform.catalog.dataset(unit.names[0])
-    whole = dataset.scrub is None or dataset.scrub.consistency == "dataset"
-    if whole and not pointer.consistent(frozenset(dataset.tables)):
-        lacking = sorted(set(dataset.tables) - set(pointer.entries))
+    if dataset.scrub is not None and dataset.scrub.consistency != "dataset":
+        return
+    known = frozenset(dataset.tables)
+    left = sorted(set(pointer.entries) - known)
+    if not pointer.consistent(known | set(left)):
+        lacking = sorted(known - set(pointer.entries))
         why = f"lacks {', '.join(lacking)}" if lacking else "mixes snapshots of different runs"
         raise ReleaseRefused(
             f"{unit.title} {pointer.date} {why}: a partial materialisation is not a dataset",
             hint="Materialise all tables of the date in one run, or set `consistency: table` under `scrub`.",
+        )
+    if left and only is None:
+        raise ReleaseRefused(
+            f"{unit.title} {pointer.date} has {', '.join(left)}, which left the catalog",
+            hint="What was sent of the date stays as it is. To send it again, materialise the date again, or where "
+            "the source can't stand for it any more write the table back into the catalog.",
         )
 
 

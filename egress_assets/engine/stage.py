@@ -78,7 +78,9 @@ def standing(
     if pointer.key_id != key_id:
         return Standing(pointer, {}, dict.fromkeys(wanted, "its key has changed"))
     if frozenset(wanted) == dataset and not pointer.consistent(dataset):
-        return Standing(pointer, {}, dict.fromkeys(wanted, "the tables are not of one snapshot"))
+        left = sorted(set(pointer.entries) - dataset)
+        why = f"{', '.join(left)} left the catalog" if left else "the tables are not of one snapshot"
+        return Standing(pointer, {}, dict.fromkeys(wanted, why))
     reasons = {table: "not made yet" for table in wanted if table not in pointer.entries}
     try:
         records = evidence.tables(pointer, frozenset(wanted) - frozenset(reasons))

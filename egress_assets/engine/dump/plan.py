@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.anew import seen_anew
 from egress_assets.engine.dump.bounds import refused_now
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.spec import DumpSpec
@@ -31,7 +32,7 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
             relations = look(spec.settings(), spec.tables)
     except (TableMissing, SourceDenied) as error:
         return [*refused, _refusal(spec.unit.title, error)]
-    found = spec.standing(relations)
+    found = seen_anew(platform.evidence, spec.standing(relations), relations, extract=spec.model.extract)
     refused += refused_now(platform, spec.unit, date) if found.reasons else []
     return [*refused, *(_line(table, relations[table], found) for table in spec.tables)]
 

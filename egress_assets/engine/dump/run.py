@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
 from egress_assets.engine.dump.discard import discard
@@ -57,7 +58,8 @@ def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, o
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
     settings = spec.settings()
     if not again:
-        found = spec.standing(look(settings, spec.tables))
+        relations = look(settings, spec.tables)
+        found = seen_anew(spec.platform.evidence, spec.standing(relations), relations, extract=spec.model.extract)
         tally.spent("compare", tally.began)
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
@@ -83,7 +85,8 @@ def _materialise(
         data=spec.platform.store(spec.store),
         tables=None if spec.is_whole else frozenset(spec.tables),
     )
-    return outcome, {"as_of": drafts[-1].as_of, "snapshot": drafts[-1].snapshot, **drafts[-1].facts}
+    told = {name: fact for name, fact in drafts[-1].facts.items() if name != OIDS}
+    return outcome, {"as_of": drafts[-1].as_of, "snapshot": drafts[-1].snapshot, **told}
 
 
 def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, on: Listener) -> Draft:
@@ -105,7 +108,12 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         as_of=leader.as_of,
         store=spec.store,
         spec_digest=digest({table: [w.policy_digest, w.format] for table, w in wanted.items()}),
-        facts={"server_version": leader.server_version, "milliseconds": tally.milliseconds(), **facts},
+        facts={
+            "server_version": leader.server_version,
+            "milliseconds": tally.milliseconds(),
+            OIDS: oids(leader.relations),
+            **facts,
+        },
     )
 
 

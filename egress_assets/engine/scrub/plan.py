@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.anew import seen_anew
 from egress_assets.engine.dump.bounds import refused_now
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.tasks import Relation
@@ -44,6 +45,7 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
     except (TableMissing, SourceDenied, PolicyError, CatalogError) as error:
         return [*refused, _refusal(spec.unit.title, error)]
     found = spec.standing(spec.wanted(policies))
+    found = seen_anew(platform.evidence, found, relations, extract=spec.model.extract)
     refused += refused_now(platform, spec.unit, date) if found.reasons else []
     lines = (line for table in spec.tables for line in _lines(policies[table], relations[table], found))
     return [*refused, *lines]

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from egress_assets.engine.dump.absent import placed
+from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
 from egress_assets.engine.dump.discard import discard
@@ -66,7 +67,9 @@ def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, quiet_hours: Quiet
     tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
     if not again:
-        found = spec.standing(spec.wanted(spec.policies(look(spec.settings(), spec.tables))))
+        relations = look(spec.settings(), spec.tables)
+        found = spec.standing(spec.wanted(spec.policies(relations)))
+        found = seen_anew(spec.platform.evidence, found, relations, extract=spec.model.extract)
         tally.spent("compare", tally.began)
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
@@ -104,7 +107,8 @@ def _materialise(
         data=spec.platform.store(spec.store),
         tables=None if spec.is_whole else frozenset(spec.tables),
     )
-    return outcome, {"as_of": drafts[-1].as_of, "snapshot": drafts[-1].snapshot, **drafts[-1].facts}
+    told = {name: fact for name, fact in drafts[-1].facts.items() if name != OIDS}
+    return outcome, {"as_of": drafts[-1].as_of, "snapshot": drafts[-1].snapshot, **told}
 
 
 def _require_one_key(spec: ScrubSpec, base: Pointer | None) -> None:
@@ -218,7 +222,7 @@ class _Attempt:
         spec, wanted = self._spec, self._spec.wanted(policies)
         keys = spec.keys
         facts = {"server_version": leader.server_version, "milliseconds": self._tally.milliseconds()}
-        facts |= {"epoch": keys.epoch, "keys_logged_by_server": keys_logged}
+        facts |= {"epoch": keys.epoch, "keys_logged_by_server": keys_logged, OIDS: oids(leader.relations)}
         return Draft(
             tables={t: replace(table_record(done[t], wanted[t]), checks=checks[t]) for t in spec.tables},
             position=leader.position,
