@@ -136,7 +136,8 @@ PROBES = "egress-probe/"
 
 
 # ------------------------------------------------------------------------------------------------------- evidence keys
-NOTES, RECEIPTS, LEDGER, HOLDS, FAILURES = "attempts/", "receipts/", "ledger/", "holds/", "failures/"
+NOTES, RECEIPTS, LEDGER, HOLDS = "attempts/", "receipts/", "ledger/", "holds/"
+FAILURES, MISSED = "failures/", "missed/"
 
 
 def pointer_key(unit: Unit, date: str) -> str:
@@ -211,6 +212,17 @@ def failure_key(unit: Unit, date: str) -> str:
 def parse_failure_key(key: str) -> tuple[Unit, str]:
     """(unit, date) of a failure's key."""
     path, _, tail = key.removeprefix(FAILURES).rpartition("/date=")
+    return Unit.parse(path), tail.removesuffix(".json")
+
+
+def missed_key(unit: Unit, date: str) -> str:
+    """That a date can't be made any more, and why."""
+    return f"{MISSED}{unit}/date={date}.json"
+
+
+def parse_missed_key(key: str) -> tuple[Unit, str]:
+    """(unit, date) of a missed date's key."""
+    path, _, tail = key.removeprefix(MISSED).rpartition("/date=")
     return Unit.parse(path), tail.removesuffix(".json")
 
 

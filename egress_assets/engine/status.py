@@ -11,41 +11,34 @@ Dagster is not asked: what it recorded is not what is true.
     not sealed  nothing yet; an attempt has begun and has not ended: it runs, or it was killed
     due         nothing yet, and the hour has not come
     missing     nothing, and the hour has come
-    late        nothing, an hour after the schedule, or past the recipient's SLA
+    late        nothing, an hour after the schedule, or past the SLA of the recipient or the dataset
+    missed      nothing, and the date can't be made any more
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import datetime, time, timedelta
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
+from egress_assets.engine import hours
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import units_of
 from egress_assets.engine.evidence.driver import Evidence
-from egress_assets.engine.evidence.failures import Failure, failed
 from egress_assets.engine.evidence.here import is_gone
-from egress_assets.engine.evidence.proofs import Hold, Receipt
-from egress_assets.engine.evidence.records import Note, Pointer
-from egress_assets.engine.layout import (
-    NOTES,
-    Unit,
-    manifest_key,
-    note_key,
-    parse_note_key,
-    parse_pointer_key,
-    pointer_key,
-    pointer_prefix,
-)
-from egress_assets.engine.partition import Calendar, instant, parse_date
+from egress_assets.engine.evidence.memory import Memory
+from egress_assets.engine.layout import Unit
+from egress_assets.engine.partition import Calendar, parse_date
+from egress_assets.engine.seen import Seen, Truth, look
 
-State = Literal["done", "partial", "delivered", "held", "failed", "not sealed", "due", "missing", "late"]
+State = Literal["done", "partial", "delivered", "held", "failed", "not sealed", "due", "missing", "late", "missed"]
 GOOD: frozenset[State] = frozenset({"done", "delivered", "due"})
-_LATE_AFTER = timedelta(hours=1)  # of the schedule, where no SLA says more
-_READERS = 8  # evidence is small objects: the time is round trips
+WORST: tuple[State, ...] = (
+    "failed", "missed", "late", "partial", "held", "not sealed", "missing", "due", "done", "delivered",
+)  # fmt: skip
+"""All states, the one to look at first in front."""
+_NAMED = 3  # tables in a detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +57,15 @@ class Row:
     receipts: int = 0
 
 
-def status(catalog: Catalog, evidence: Evidence, *, days: int, at: datetime) -> list[Row]:
-    """The newest `days` dates of every dataset. Memory: their pointers. Raises StoreError's kinds, ManifestInvalid."""
-    dates = {name: _dates(catalog.calendar(name), days, at) for name in catalog.datasets}
-    return list(judge(catalog, look(catalog, evidence, dates), dates, at))
+def status(catalog: Catalog, evidence: Evidence, *, days: int, at: datetime, memory: Memory | None = None) -> list[Row]:
+    """The newest `days` dates of every dataset. Memory: their pointers. Raises as `seen.look`."""
+    dates = newest(catalog, days, at)
+    return list(judge(catalog, look(catalog, evidence, dates, memory), dates, at))
+
+
+def newest(catalog: Catalog, days: int, at: datetime) -> dict[str, list[str]]:
+    """The newest dates of every dataset that are complete at `at`, by dataset, the oldest first."""
+    return {name: _dates(catalog.calendar(name), days, at) for name in catalog.datasets}
 
 
 def _dates(calendar: Calendar, days: int, at: datetime) -> list[str]:
@@ -94,12 +92,22 @@ def _stage(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:
     row = _told(row, truth)
     if failure := seen.failures.get((row.unit, row.date)):
         return replace(row, state="failed", detail=f"{failure.code}: {failure.message}")
-    wanted = frozenset(catalog.dataset(row.dataset).tables)
-    if row.unit.stage in ("dump", "scrub") and not truth.pointer.consistent(wanted):
-        lacking = len(wanted - truth.pointer.entries.keys())
-        detail = f"{lacking} of {len(wanted)} tables lacking" if lacking else "tables of several snapshots"
-        return replace(row, state="partial", detail=detail)
-    return replace(row, state="done")
+    if row.unit.stage not in ("dump", "scrub"):
+        return replace(row, state="done")
+    return _tables(row, truth, frozenset(catalog.dataset(row.dataset).tables))
+
+
+def _tables(row: Row, truth: Truth, wanted: frozenset[str]) -> Row:
+    """done, or partial. Tables that the catalog names no more don't matter; they are told."""
+    entries = truth.pointer.entries
+    if lacking := len(wanted - entries.keys()):
+        return replace(row, state="partial", detail=f"{lacking} of {len(wanted)} tables lacking")
+    if len({entry.snapshot for table, entry in entries.items() if table in wanted}) > 1:
+        return replace(row, state="partial", detail="tables of several snapshots")
+    gone = sorted(entries.keys() - wanted)
+    more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+    detail = f"holds {', '.join(gone[:_NAMED])}{more}, not in the catalog any more" if gone else ""
+    return replace(row, state="done", detail=detail)
 
 
 def _delivery(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:
@@ -133,15 +141,25 @@ def _leaves(catalog: Catalog, row: Row) -> bool:
 
 
 def _absent(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:
+    if missed := seen.missed.get((row.unit, row.date)):
+        return replace(row, state="missed", detail=missed.reason)
     if failure := seen.failures.get((row.unit, row.date)):
         return replace(row, state="failed", detail=f"{failure.code}: {failure.message}")
     if note := seen.unsealed.get((row.unit, row.date)):
         end = ", its process is gone" if is_gone(note) else ""
         return replace(row, state="not sealed", detail=f"{note.attempt} on {note.host}{end}")
-    due, late = _hours(catalog, row)
+    for unit in units_of(catalog, row.dataset):
+        if (unit, row.date) in seen.missed and (unit, row.date) not in seen.truths:
+            return replace(row, state="missed", detail=f"{unit.title} was missed")
+    return _by_the_hour(catalog, row, at)
+
+
+def _by_the_hour(catalog: Catalog, row: Row, at: datetime) -> Row:
+    late = hours.late(catalog, row.dataset, row.date, row.unit)
     if late is not None and at > late:
         since = late.astimezone(catalog.calendar(row.dataset).zone)
         return replace(row, state="late", detail=f"since {since:%Y-%m-%d %H:%M}")
+    due = hours.due(catalog, row.dataset, row.date)
     return replace(row, state="due" if due is not None and at < due else "missing")
 
 
@@ -149,15 +167,3 @@ def _told(row: Row, truth: Truth) -> Row:
     pointer = truth.pointer
     told = replace(row, generation=pointer.generation, tables=len(pointer.entries))
     return replace(told, rows=truth.rows, bytes=truth.bytes)
-
-
-def _hours(catalog: Catalog, row: Row) -> tuple[datetime | None, datetime | None]:
-    """(when the run begins, when it is late) of a row; None where the catalog does not say."""
-    model, calendar = catalog.dataset(row.dataset), catalog.calendar(row.dataset)
-    day = parse_date(row.date) + timedelta(days=calendar.label == "data_day")
-    due = instant(day, time.fromisoformat(model.schedule), calendar.zone) if model.schedule else None
-    sla = catalog.endpoints.recipients[row.unit.names[0]].sla if row.unit.stage == "delivery" else None
-    if sla is None:
-        return due, due + _LATE_AFTER if due else None
-    after = model.schedule is not None and sla <= model.schedule  # before the run begins: the next day's hour is meant
-    return due, instant(day + timedelta(days=after), time.fromisoformat(sla), calendar.zone)

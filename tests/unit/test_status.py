@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import dataset_of, units_of
-from egress_assets.engine.errors import CatalogError
-from egress_assets.engine.evidence.failures import Failure
+from egress_assets.engine.errors import CatalogError, SourceUnavailable
+from egress_assets.engine.evidence.failures import Failure, clear_failure, last_failure, record_failure
 from egress_assets.engine.evidence.here import this
-from egress_assets.engine.evidence.proofs import Event, Hold, Receipt
+from egress_assets.engine.evidence.proofs import Event, Hold, Missed, Receipt
 from egress_assets.engine.evidence.records import Entry, Note, Pointer, Position, canonical
-from egress_assets.engine.layout import Unit, delivery_unit, dump_unit, mirror_unit, scrub_unit
-from egress_assets.engine.status import Row, Seen, Truth, judge
+from egress_assets.engine.layout import Unit, delivery_unit, dump_unit, failure_key, mirror_unit, scrub_unit
+from egress_assets.engine.seen import Seen, Truth
+from egress_assets.engine.status import WORST, Row, State, judge
+from tests.platforms import platform
 
 DATE = "2026-11-19"
 DUMP, SCRUB, MIRROR, DELIVERY = (
@@ -175,3 +177,84 @@ def test_units_belong_to_a_dataset_or_are_unknown() -> None:
 def test_a_failure_survives_its_record() -> None:
     one = failure(SCRUB)
     assert Failure.parse(canonical(one.to_json())) == one
+
+
+# --------------------------------------------------------------------------------------------------------- missed, sla
+def test_a_missed_date_says_why_and_what_is_made_from_it_says_by_what() -> None:
+    case = Case()
+    case.seen.missed[SCRUB, DATE] = Missed(SCRUB, DATE, "no run made it until 36 h after the day", 1)
+    rows = case.judged()
+    assert (rows[SCRUB].state, rows[SCRUB].detail) == ("missed", "no run made it until 36 h after the day")
+    assert {rows[unit].state for unit in (MIRROR, DELIVERY)} == {"missed"}
+    assert rows[MIRROR].detail == "scrub/shop/shared was missed"
+
+
+def test_what_came_nevertheless_is_what_counts() -> None:
+    case = Case()
+    case.seen.missed[SCRUB, DATE] = Missed(SCRUB, DATE, "too late", 1)
+    case.pointer(SCRUB, *TABLES)
+    rows = case.judged()
+    assert (rows[SCRUB].state, rows[MIRROR].state) == ("done", "late")
+
+
+def test_a_missed_date_survives_its_record() -> None:
+    one = Missed(SCRUB, DATE, "too late", 5)
+    assert Missed.parse(canonical(one.to_json())) == one
+
+
+@pytest.mark.parametrize(
+    ("hour", "scrub", "delivery"),
+    [("2026-11-20T04:00", "missing", "missing"), ("2026-11-20T05:01", "late", "missing"),
+     ("2026-11-20T06:01", "late", "late")],
+)  # fmt: skip
+def test_the_datasets_sla_says_when_it_is_late_and_a_recipients_own_one_comes_first(
+    hour: str, scrub: str, delivery: str
+) -> None:
+    shop = CATALOG.datasets["shop"].model_copy(update={"sla": "05:00"})
+    catalog = CATALOG.model_copy(update={"datasets": {"shop": shop}})
+    at = datetime.fromisoformat(hour).replace(tzinfo=UTC)
+    rows = {row.unit: row.state for row in judge(catalog, Seen(), {"shop": [DATE]}, at)}
+    assert (rows[SCRUB], rows[MIRROR], rows[DELIVERY]) == (scrub, scrub, delivery)
+
+
+def test_a_table_that_left_the_catalog_leaves_its_old_dates_done_and_is_named() -> None:
+    case = Case()
+    case.pointer(SCRUB, *TABLES, "public.old", "public.older", snapshots=("s", "s", "s", "t"))
+    row = case.judged()[SCRUB]
+    assert row.state == "done"
+    assert row.detail == "holds public.old, public.older, not in the catalog any more"
+
+
+def test_many_removed_tables_are_counted() -> None:
+    case = Case()
+    names = (*TABLES, *(f"public.x{n}" for n in range(9)))
+    case.pointer(DUMP, *names, snapshots=("s",) * len(names))
+    assert case.judged()[DUMP].detail == "holds public.x0, public.x1, public.x2 and 6 more, not in the catalog any more"
+
+
+def test_every_state_has_its_place_among_the_worst() -> None:
+    assert sorted(WORST) == sorted(get_args(State))
+
+
+def test_failures_count_until_a_run_succeeds() -> None:
+    place = platform()
+    for tries in (1, 2, 3):
+        record_failure(place.evidence, SCRUB, DATE, SourceUnavailable("gone"))
+        found = last_failure(place.evidence, SCRUB, DATE)
+        assert found is not None
+        assert found.tries == tries
+    clear_failure(place.evidence, SCRUB, DATE)
+    assert last_failure(place.evidence, SCRUB, DATE) is None
+    record_failure(place.evidence, SCRUB, DATE, SourceUnavailable("gone"))
+    again = last_failure(place.evidence, SCRUB, DATE)
+    assert again is not None
+    assert again.tries == 1
+
+
+def test_a_failure_record_of_before_is_the_first_try_and_a_garbled_one_is_overwritten() -> None:
+    place, key = platform(), failure_key(SCRUB, DATE)
+    body = {name: value for name, value in failure(SCRUB).to_json().items() if name != "tries"}
+    assert Failure.parse(canonical(body)).tries == 1
+    place.evidence.store.put(key, b"{")
+    record_failure(place.evidence, SCRUB, DATE, SourceUnavailable("gone"))
+    assert last_failure(place.evidence, SCRUB, DATE) is not None

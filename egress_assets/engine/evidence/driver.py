@@ -19,13 +19,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from egress_assets.engine import partition
-from egress_assets.engine.errors import EgressError
+from egress_assets.engine.errors import EgressError, OutcomeUnknown
 from egress_assets.engine.evidence import here, ledger, reader
-from egress_assets.engine.evidence.conditional import nonce
+from egress_assets.engine.evidence.conditional import nonce, put_conditionally
 from egress_assets.engine.evidence.deliver import Delivered, Delivery, deliver
 from egress_assets.engine.evidence.ledger import LedgerState
 from egress_assets.engine.evidence.materialise import Run, materialise
-from egress_assets.engine.evidence.proofs import Event, Hold, Receipt
+from egress_assets.engine.evidence.proofs import Event, Hold, Missed, Receipt
 from egress_assets.engine.evidence.records import Draft, Manifest, Outcome, Pointer, TableRecord, canonical
 from egress_assets.engine.evidence.requests import (
     AbortUpload,
@@ -51,6 +51,7 @@ from egress_assets.engine.layout import (
     RECEIPTS,
     Unit,
     hold_key,
+    missed_key,
     parse_note_key,
     parse_pointer_key,
     pointer_prefix,
@@ -291,6 +292,18 @@ class Evidence:
             there = self.store.read(listed.key)
             if there is not None and (found := Hold.parse(there[0])).held:
                 yield found
+
+    # -------------------------------------------------------------------------------------------------------- missed
+    def miss(self, missed: Missed) -> bool:
+        """Say that a date can't be made any more. False when it was said before: the first reason stays.
+
+        Raises OutcomeUnknown.
+        """
+        key = missed_key(missed.unit, missed.date)
+        verdict = self._drive(put_conditionally(key, canonical(missed.to_json()), None))
+        if verdict == "unknown":
+            raise OutcomeUnknown(f"that {missed.unit.title} {missed.date} is missed could not be noted")
+        return verdict == "mine"
 
     # ----------------------------------------------------------------------------------------------------- verifying
     def verify(

@@ -1,7 +1,7 @@
 """The last failure of a unit and date, kept beside the truth so that `egress status` can say why without Dagster.
 
-It is a remark, not evidence: nothing is decided by it, one record is overwritten by the next one, and a store that is
-down when a failure is noted costs a warning, never the failure's own message.
+It is a remark, not evidence: only when to try again is decided by it, one record is overwritten by the next one, and a
+store that is down when a failure is noted costs a warning, never the failure's own message.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from egress_assets.engine.errors import DeliveryBusy, EgressError, Held, ManifestInvalid, Superseded
 from egress_assets.engine.evidence.driver import Evidence, microseconds
 from egress_assets.engine.evidence.records import FORMAT, canonical, parse_record
-from egress_assets.engine.layout import FAILURES, Unit, failure_key, parse_failure_key
+from egress_assets.engine.layout import Unit, failure_key
 from egress_assets.engine.partition import now
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a run ended. `at` is in microseconds of the platform's clock; messages hold no row values by contract."""
+    """How a run ended. `at` is in microseconds of the platform's clock; messages hold no row values by contract.
+
+    `tries` counts the runs that failed since one succeeded, this one included.
+    """
 
     unit: Unit
     date: str
@@ -33,12 +36,13 @@ class Failure:
     retryable: bool
     at: int
     is_resolved: bool = False
+    tries: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT, "kind": "failure", "unit": str(self.unit), "date": self.date, "code": self.code,
             "message": self.message, "hint": self.hint, "retryable": self.retryable, "at": self.at,
-            "resolved": self.is_resolved,
+            "resolved": self.is_resolved, "tries": self.tries,
         }  # fmt: skip
 
     @staticmethod
@@ -47,7 +51,7 @@ class Failure:
         try:
             return Failure(
                 Unit.parse(v["unit"]), v["date"], v["code"], v["message"], v["hint"], v["retryable"], v["at"],
-                v["resolved"],
+                v["resolved"], v.get("tries", 1),
             )  # fmt: skip
         except (KeyError, TypeError, AttributeError) as error:
             raise ManifestInvalid(f"a failure lacks or garbles a field: {error}") from error
@@ -74,9 +78,19 @@ def record_failure(evidence: Evidence, unit: Unit, date: str, error: EgressError
         return
     failure = Failure(unit, date, error.code, error.message, error.hint, error.retryable, microseconds(now()))
     try:
+        failure = replace(failure, tries=_tries_before(evidence, unit, date) + 1)
         evidence.store.put(failure_key(unit, date), canonical(failure.to_json()))
     except EgressError as other:
         logger.warning("failure of %s %s not noted: %s", unit.title, date, other)
+
+
+def _tries_before(evidence: Evidence, unit: Unit, date: str) -> int:
+    """Zero also where the record can't be read: it is overwritten."""
+    try:
+        before = last_failure(evidence, unit, date)
+    except ManifestInvalid:
+        return 0
+    return before.tries if before else 0
 
 
 def clear_failure(evidence: Evidence, unit: Unit, date: str) -> None:
@@ -95,14 +109,3 @@ def last_failure(evidence: Evidence, unit: Unit, date: str) -> Failure | None:
     there = evidence.store.read(failure_key(unit, date))
     failure = Failure.parse(there[0]) if there else None
     return failure if failure and not failure.is_resolved else None
-
-
-def failed(evidence: Evidence, unit: Unit, first: str, last: str) -> Iterator[Failure]:
-    """Unresolved failures of a unit, from one date to another."""
-    prefix = f"{FAILURES}{unit}/date="
-    for listed in evidence.store.list(prefix, start_after=f"{prefix}{first}"):
-        _, date = parse_failure_key(listed.key)
-        if date > last:
-            return
-        if failure := last_failure(evidence, unit, date):
-            yield failure

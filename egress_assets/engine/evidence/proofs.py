@@ -1,4 +1,4 @@
-"""The records about deliveries: claims, receipts, ledger entries, holds. Canonical JSON, format 1, read for ever."""
+"""Records beside the truth: claims, receipts, ledger entries, holds, missed dates. Canonical JSON, read for ever."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from egress_assets.engine.errors import ManifestInvalid
 from egress_assets.engine.evidence.records import FORMAT, parse_record
+from egress_assets.engine.layout import Unit
 
 Order = tuple[str, int]
 """(partition, generation) of a Release: which of two for the same destination is newer."""
@@ -160,3 +161,27 @@ class LedgerEntry:
             return LedgerEntry(v["sequence"], v["previous"], v["receipts"], events, v["run"], v["nonce"])
         except (KeyError, TypeError) as error:
             raise ManifestInvalid(f"a ledger entry lacks or garbles a field: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A date that can't be made any more. Said once; a pointer that comes nevertheless (`--relabel`) is what counts."""
+
+    unit: Unit
+    date: str
+    reason: str
+    at: int  # microseconds of the platform's clock
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT, "kind": "missed", "unit": str(self.unit), "date": self.date, "reason": self.reason,
+            "at": self.at,
+        }  # fmt: skip
+
+    @staticmethod
+    def parse(body: bytes) -> Missed:
+        v = parse_record(body)
+        try:
+            return Missed(Unit.parse(v["unit"]), v["date"], v["reason"], v["at"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ManifestInvalid(f"a missed date lacks or garbles a field: {error}") from error

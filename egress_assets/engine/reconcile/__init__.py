@@ -1,0 +1,1 @@
+"""What no schedule and no automation condition sees: decided from evidence and the catalog."""
