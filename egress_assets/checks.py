@@ -1,13 +1,16 @@
 """Asset checks report what the engine's gate found. They do not gate: the gate is inside the scrub op."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 
+from egress_assets import previews
 from egress_assets.engine.errors import GateFailed
 from egress_assets.engine.evidence.records import CheckRecord
 
 GATE = "gate"
+_FINDING = ("table", "column", "check", "detector", "count")
 
 
 def gate(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
@@ -36,10 +39,42 @@ def told(key: dg.AssetKey, records: Sequence[CheckRecord]) -> dg.AssetCheckResul
 def refused(key: dg.AssetKey, table: str, error: GateFailed) -> dg.AssetCheckResult:
     """The result of one table of a run whose gate failed: nothing was published, whichever table was the cause.
 
-    The message names tables, checks, columns and counts.
+    Only tables at fault fail: a clean one that failed with them would hold up what stands on its previous data until
+    somebody made it again. What nobody can say of a table counts against it.
     """
-    return dg.AssetCheckResult(asset_key=key, check_name=GATE, passed=False, description=error.message)
+    records = error.checks.get(table, ())
+    at_fault = [name for name, found in error.checks.items() if not all(record.passed for record in found)]
+    if not records or table in at_fault:
+        rows = list(findings(table, records))
+        metadata: dict[str, Any] = {"findings": previews.table(_FINDING, rows)} if rows else {}
+        return dg.AssetCheckResult(
+            asset_key=key, check_name=GATE, passed=False, description=error.message, metadata=metadata
+        )
+    why = f"{len(records)} checks passed, but not published: see {', '.join(at_fault)}"
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=GATE, passed=True, description=why, metadata=_facts(records) | {"published": False}
+    )
 
 
-def _facts(records: Sequence[CheckRecord]) -> dict[str, dg.MetadataValue]:
+def findings(table: str, records: Sequence[CheckRecord]) -> Iterator[dict[str, Any]]:
+    """A row for each thing that a failed check found: where, by what, how often. No value, not even its shape."""
+    for record in records:
+        if record.passed:
+            continue
+        for column, detector, count in _found(record):
+            yield dict(zip(_FINDING, (table, column, record.name, detector, count), strict=True))
+
+
+def _found(record: CheckRecord) -> Iterator[tuple[str, str, int]]:
+    """(column, detector or what is wrong, count)."""
+    facts = record.facts
+    for detector, found in facts.get("findings", {}).items():
+        yield ", ".join(found.get("columns", ())), detector, found["count"]
+    for wrong, said in (("lacking", "without a mask"), ("foreign", "not in the table")):
+        yield from ((column, said, 1) for column in facts.get(wrong, ()))
+    if "output" in facts:
+        yield "", "rows lacking or too many", abs(facts["output"] - facts["source"])
+
+
+def _facts(records: Sequence[CheckRecord]) -> dict[str, Any]:
     return {record.name: dg.MetadataValue.json({"passed": record.passed, **record.facts}) for record in records}

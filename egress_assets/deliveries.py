@@ -1,7 +1,6 @@
 """Deliveries: one op, one asset each; the recipient's receipt is in the evidence."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 
 import dagster as dg
 
@@ -50,9 +49,8 @@ def assets(delivery: Stage, engine: Engine) -> dg.AssetsDefinition:
         **delivery.op,
         specs=specs(
             delivery,
-            f"`{pipeline}` as {recipient} gets it, with a receipt.",
+            _description(delivery, recipient, pipeline),
             condition=automation.downstream(),
-            freshness=_deadline(delivery, recipient),
         ),
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:
@@ -64,14 +62,8 @@ def assets(delivery: Stage, engine: Engine) -> dg.AssetsDefinition:
     return materialise
 
 
-def _deadline(delivery: Stage, recipient: str) -> dg.FreshnessPolicy | None:
-    """The recipient's `sla`, shown with the asset: something was delivered in the day before it, every day."""
-    sla = delivery.catalog.endpoints.recipients[recipient].sla
-    if sla is None:
-        return None
-    hour, minute = sla.split(":")
-    return dg.FreshnessPolicy.cron(
-        deadline_cron=f"{int(minute)} {int(hour)} * * *",
-        lower_bound_delta=timedelta(hours=23),
-        timezone=delivery.catalog.endpoints.timezone,
-    )
+def _description(delivery: Stage, recipient: str, pipeline: str) -> str:
+    """With what it is made of, by its real name: keys are escaped."""
+    model = delivery.catalog.dataset(delivery.dataset).deliveries[f"{recipient}/{pipeline}"]
+    where = f" under `{model.destination_prefix}`" if model.destination_prefix else ""
+    return f"`{pipeline}` for `{recipient}`: `{model.from_}` as `{model.format}`{where}, sent once, with a receipt."

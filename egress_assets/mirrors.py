@@ -47,7 +47,7 @@ def assets(mirror: Stage, engine: Engine) -> dg.AssetsDefinition:
         **mirror.op,
         specs=specs(
             mirror,
-            f"The objects of a date, copied to `{mirror.store}` and verified there.",
+            _description(mirror, name),
             condition=automation.downstream() if mirror.parents else None,
         ),
     )
@@ -56,3 +56,13 @@ def assets(mirror: Stage, engine: Engine) -> dg.AssetsDefinition:
         yield from perform(context, mirror, lambda work: run(work.platform, name, work.date, on=work.on))
 
     return materialise
+
+
+def _description(mirror: Stage, name: str) -> str:
+    """With what it copies and whereto, by their real names."""
+    model = mirror.catalog.dataset(mirror.dataset).mirrors[name]
+    if isinstance(model.from_, MirrorFrom):
+        copied = f"Everything below `{model.from_.prefix}` of the foreign store `{model.from_.store}`"
+    else:
+        copied = f"The objects of a date of `{mirror.dataset}`"
+    return f"{copied}, copied to `{mirror.store}` and verified there."

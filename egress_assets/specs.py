@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ def specs(
     description: str,
     *,
     condition: dg.AutomationCondition | None = None,
-    freshness: dg.FreshnessPolicy | None = None,
 ) -> list[dg.AssetSpec]:
-    """One spec an asset of the stage. `{table}` in the description is the asset's table."""
+    """One spec an asset of the stage. `{table}` in the description is the asset's table, as the catalog spells it."""
+    fresh = freshness(stage)
     return [
         dg.AssetSpec(
             key,
             deps=stage.parents.get(table, ()),
-            description=description.format(table=table),
+            description=description.replace("{table}", table),
             group_name=stage.dataset,
             owners=owners(stage.catalog, stage.dataset),
             kinds=set(stage.kinds),
@@ -32,11 +33,32 @@ def specs(
             metadata=_metadata(stage, table),
             code_version=_code_version(stage, table),
             automation_condition=condition,
-            freshness_policy=freshness,
+            freshness_policy=fresh,
             partitions_def=stage.partitions,
         )
         for table, key in stage.keys.items()
     ]
+
+
+def freshness(stage: Stage) -> dg.FreshnessPolicy | None:
+    """By when something was materialised every day: the dataset's `sla`, for a delivery the recipient's if earlier.
+
+    None where the catalog says neither: nobody waits for it at an hour. An hour that is not after the schedule's is
+    the next day's.
+    """
+    model = stage.catalog.dataset(stage.dataset)
+    said = [model.sla]
+    if stage.unit.stage == "delivery":
+        said.append(stage.catalog.endpoints.recipients[stage.unit.names[0]].sla)
+    hours = [hour for hour in said if hour]
+    if not hours:
+        return None
+    hour, minute = min(hours, key=lambda at: (at <= (model.schedule or ""), at)).split(":")
+    return dg.FreshnessPolicy.cron(
+        deadline_cron=f"{int(minute)} {int(hour)} * * *",
+        lower_bound_delta=timedelta(hours=23),
+        timezone=stage.catalog.endpoints.timezone,
+    )
 
 
 def owners(catalog: Catalog, dataset: str) -> list[str]:
@@ -56,9 +78,11 @@ def code_reference(catalog: Catalog, dataset: str, declared: str) -> dict[str, A
 def _metadata(stage: Stage, table: str) -> dict[str, Any]:
     """The names as people write them: keys are escaped."""
     declared = f"{stage.declared}.{table}" if table else stage.declared
-    names: dict[str, Any] = {"unit": stage.unit.title}
+    names: dict[str, Any] = {"unit": stage.unit.title, "dataset": stage.dataset}
     if table:
         names["dagster/table_name"] = table
+    if stage.store:
+        names["dagster/uri"] = f"s3://{stage.store}/"
     return names | code_reference(stage.catalog, stage.dataset, declared)
 
 
