@@ -63,6 +63,10 @@ class CatalogProvider:
         asked = next((name for name, key in keys.items() if key == value), "")
         return str(self._value(value, f"{asked}.scrub.key"))
 
+    def token(self, path: str) -> str:
+        """What a caller of a trigger shows; '' for an open path. Also the sandbox resolves it: it guards us."""
+        return str(self._value(self.catalog.endpoints.triggers[path].token or "", f"endpoints.triggers.{path}.token"))
+
     def _named(self, section: str, name: str) -> Any:
         known = getattr(self.catalog.endpoints, section)
         if name not in known:
