@@ -215,13 +215,13 @@ class _Range:
 
 def _told(stage: Stage, result: StageResult, platform: Platform) -> Iterator[Event]:
     """The date's materialisations and gate checks, as a run of its partition would tell them."""
-    past = results.past(stage, result, platform)
+    past, seal = results.past(stage, result, platform), running.sealed(stage, result, platform)
     for table, found in results.by_table(stage.keys, result).items():
         key = stage.keys[table]
         yield dg.AssetMaterialization(
             key,
             partition=result.date,
-            metadata=results.metadata(stage, table, result, found, platform=platform, past=past),
+            metadata=results.metadata(stage, table, result, found, platform=platform, past=past) | seal,
             tags={"dagster/data_version": found.content_digest, "egress/attempt": found.attempt},
         )
         if stage.gated:

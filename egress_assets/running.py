@@ -6,19 +6,27 @@ for a table succeeds with everything below it skipped. So a run that finds nothi
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
 from egress_assets import checks, failures, partitions, results
+from egress_assets.engine.apart import apart
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.environment import environment
-from egress_assets.engine.errors import GateFailed
+from egress_assets.engine.errors import EgressError, GateFailed
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener
 from egress_assets.engine.result import StageResult
 from egress_assets.progress import Progress
 from egress_assets.stages import Stage
 from resources.provider import ResourceProvider
+
+_TO_SEAL = (
+    "The tables of this date are not of one moment. Mirrors and deliveries that need the whole dataset (`consistency: "
+    "dataset`, the default) refuse it until all of its tables are materialised in one run: launch the dataset's job "
+    "for this date."
+)
 
 Event = dg.MaterializeResult | dg.AssetCheckResult
 
@@ -53,6 +61,26 @@ def platform(resources: object, catalog: Catalog) -> Platform:
     return Platform(catalog, ResourceProvider(resources, catalog), environment())
 
 
+def sealed(stage: Stage, result: StageResult, platform: Platform) -> dict[str, Any]:
+    """Whether the date is one consistent whole, and what to do when a run of some tables has left it in pieces.
+
+    Reads the pointer after a run of some tables only: one of all tables has one snapshot.
+    """
+    if not stage.tables:
+        return {}
+    if set(result.tables) >= set(stage.tables):
+        return {"consistent": True}
+    try:
+        pointer = platform.evidence.pointer(stage.unit, result.date)
+    except EgressError as error:
+        return {"consistent": f"not known: {error.message}"}
+    pieces = apart(pointer, frozenset(stage.tables)) if pointer else ()
+    if not pieces:
+        return {"consistent": True}
+    listed = "\n".join(f"- {piece}" for piece in pieces)
+    return {"consistent": False, "not_sealed": dg.MetadataValue.md(f"{listed}\n\n{_TO_SEAL}")}
+
+
 def _worked(
     context: dg.AssetExecutionContext,
     stage: Stage,
@@ -80,7 +108,7 @@ def _told(
     result: StageResult,
     platform: Platform,
 ) -> Iterator[Event]:
-    past = results.past(stage, result, platform)
+    past, seal = results.past(stage, result, platform), sealed(stage, result, platform)
     for table, found in results.by_table(selected, result).items():
         key = selected[table]
         found_checks = [checks.told(key, found.checks)] if _check_wanted(context, key) else []
@@ -88,7 +116,7 @@ def _told(
             yield dg.MaterializeResult(
                 asset_key=key,
                 data_version=dg.DataVersion(found.content_digest),
-                metadata=results.metadata(stage, table, result, found, platform=platform, past=past),
+                metadata=results.metadata(stage, table, result, found, platform=platform, past=past) | seal,
                 tags={"egress/attempt": found.attempt},
                 check_results=found_checks,
             )
