@@ -164,6 +164,15 @@ def claim_key(recipient: str, destination: str) -> str:
     return f"claims/{escape(recipient)}/{sha256(destination.encode()).hexdigest()}"
 
 
+def announced_prefix(recipient: str, date: str) -> str:
+    return f"announced/{escape(recipient)}/date={date}/"
+
+
+def announced_key(recipient: str, date: str, pipeline: str) -> str:
+    """What a delivery to a recipient with limits is about to send."""
+    return announced_prefix(recipient, date) + escape(pipeline)
+
+
 def receipt_key(date: str, identity: str) -> str:
     return f"receipts/{date}/{identity}"
 

@@ -40,9 +40,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Consignment:
-    """All that one run delivers. `order` is of the data's own release, whatever was sealed from it since.
+    """All that one run delivers; `files` may be gone through again.
 
-    `content` is the entry that is delivered: of the parent, or of what was sealed from it.
+    `order` is of the data's own release, whatever was sealed from it since. `content` is the entry that is delivered:
+    of the parent, or of what was sealed from it.
     """
 
     release: Release
@@ -85,7 +86,7 @@ def of_stored(platform: Platform, spec: Spec, date: str, truth: Truth, release: 
     if spec.table:
         files: Iterable[File] = [File(release.objects[0], spec.destination(date))]
     else:
-        files = _mirrored(platform, spec, date, content, release)
+        files = _Mirrored(platform, spec, date, content, release)
     return Consignment(release, release.order, files, content)
 
 
@@ -102,12 +103,21 @@ def is_as_stored(spec: Spec, content: Content) -> bool:
     return len(content.record.objects) == 1 and content.record.format == spec.model.format and not spec.model.header
 
 
-def _mirrored(platform: Platform, spec: Spec, date: str, content: Content, release: Release) -> Iterator[File]:
+@dataclass(frozen=True, slots=True)
+class _Mirrored:
     """A mirror's objects, named as below the mirror's own prefix. Lazily: a foreign bucket may have millions."""
-    prefix = find_mirror(platform, spec.parent.names[0]).prefix
-    items = _listed(platform, content, release) if content.record.format == INVENTORY else iter(release.objects)
-    for item in items:
-        yield File(item, spec.destination(date, item.key.removeprefix(prefix)))
+
+    platform: Platform
+    spec: Spec
+    date: str
+    content: Content
+    release: Release
+
+    def __iter__(self) -> Iterator[File]:
+        prefix = find_mirror(self.platform, self.spec.parent.names[0]).prefix
+        listed = self.content.record.format == INVENTORY
+        for item in _listed(self.platform, self.content, self.release) if listed else self.release.objects:
+            yield File(item, self.spec.destination(self.date, item.key.removeprefix(prefix)))
 
 
 def _listed(platform: Platform, content: Content, release: Release) -> Iterator[ReleasedObject]:

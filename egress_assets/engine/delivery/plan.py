@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 
+from egress_assets.engine.delivery.allowance import refuse_above
 from egress_assets.engine.delivery.files import is_as_stored, of_sealed, of_stored, released_parent
 from egress_assets.engine.delivery.seal import stands
-from egress_assets.engine.delivery.send import Dispatch
+from egress_assets.engine.delivery.send import Dispatch, standing
 from egress_assets.engine.delivery.spec import Spec, find_delivery, require_environment
 from egress_assets.engine.errors import DeliveryRefused, PolicyError
-from egress_assets.engine.evidence import deliver
-from egress_assets.engine.evidence.proofs import Claim
-from egress_assets.engine.layout import receipt_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import silent
 from egress_assets.engine.release import read_truth
@@ -47,21 +46,24 @@ def _lines(platform: Platform, spec: Spec, date: str) -> list[PlanLine]:
         goods = of_sealed(platform, spec, date, own)
     settings = platform.provider.recipient(spec.recipient)
     transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)
-    files, watch = iter(goods.files), spec.watch(platform)
-    lines = [_line(Dispatch(platform, spec, transfer, goods, file, silent, watch)) for file in islice(files, LINES)]
-    more = sum(1 for _ in files)
+    watch = spec.watch(platform)
+
+    def files() -> Iterator[Dispatch]:
+        return (Dispatch(platform, spec, transfer, goods, file, silent, watch) for file in goods.files)
+
+    refuse_above(platform, spec, date, files)
+    waiting = files()
+    lines = [_line(dispatch) for dispatch in islice(waiting, LINES)]
+    more = sum(1 for _ in waiting)
     return [*lines, PlanLine(">", f"{more} more files")] if more else lines
 
 
 def _line(dispatch: Dispatch) -> PlanLine:
-    file, evidence = dispatch.file, dispatch.platform.evidence.store
+    file = dispatch.file
     dispatch.transfer.admit(file.destination)
-    wanted = dispatch.delivery()
-    slot = evidence.read(deliver.slot_of(wanted))
-    held = Claim.parse(slot[0]) if slot else None
-    if held is not None and held.order > wanted.order:
+    found, identity = standing(dispatch)
+    if found == "superseded":
         return PlanLine("!", file.destination, "a newer release has this destination")
-    identity = deliver.identity_of(wanted, deliver.next_era(wanted, held))
-    if evidence.head(receipt_key(wanted.date, identity)) is not None:
+    if found == "delivered":
         return PlanLine("=", file.destination, f"receipt {identity[:12]}")
     return PlanLine(">", file.destination, f"{file.item.bytes} bytes to {dispatch.spec.recipient}")

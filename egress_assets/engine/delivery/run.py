@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from egress_assets.engine.delivery.allowance import require_allowance
 from egress_assets.engine.delivery.files import Consignment, consignment
 from egress_assets.engine.delivery.send import Dispatch
 from egress_assets.engine.delivery.spec import Spec, find_delivery, require_environment
@@ -18,7 +20,7 @@ from egress_assets.engine.failures import Failures
 from egress_assets.engine.holds import Watch
 from egress_assets.engine.layout import manifest_key
 from egress_assets.engine.platform import Platform
-from egress_assets.engine.progress import Listener, silent
+from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.release import OBJECTS
 from egress_assets.engine.result import StageResult, TableResult
 from egress_assets.engine.transfers import Transfer, open_transfer
@@ -53,7 +55,8 @@ def run(platform: Platform, recipient: str, pipeline: str, date: str, *, on: Lis
 
     Idempotent: a second run sends nothing and says so (`nothing`). A file that fails does not stop the others; the run
     fails at its end. Memory: a chunk of a file, or the transfer's formula.
-    Raises CatalogError, ReleaseRefused, Held, ObjectMissing (no data of the date), the DeliveryErrors, Superseded.
+    Raises CatalogError, ReleaseRefused, Held, LimitExceeded (nothing was sent), ObjectMissing (no data of the date),
+    the DeliveryErrors, Superseded.
     """
     spec = find_delivery(platform, recipient, pipeline)
     with noted(platform.evidence, spec.unit, date):
@@ -65,10 +68,12 @@ def _delivered(platform: Platform, spec: Spec, date: str, on: Listener) -> Stage
     require_environment(platform, spec)
     watch = spec.watch(platform)
     watch.require_none()
+    on(Tick("seal", spec.title, unit="files"))  # what has to be converted or joined is made here
     goods = consignment(platform, spec, date)
     settings = platform.provider.recipient(spec.recipient)
     transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)
     totals, one = _Totals(), _Run(platform, spec, date, on, watch)
+    require_allowance(platform, spec, date, lambda: one.dispatches(goods, transfer))
     try:
         content = one.send_all(goods, transfer, totals)
     finally:
@@ -92,9 +97,10 @@ class _Run:
     def send_all(self, goods: Consignment, transfer: Transfer, totals: _Totals) -> str:
         """Deliver file by file, until a hold comes; returns the digest of what the recipient has now."""
         failures, content = Failures("delivered"), sha256()
-        for file in goods.files:
+        for dispatch in self.dispatches(goods, transfer):
+            file = dispatch.file
             try:
-                ended = Dispatch(self.platform, self.spec, transfer, goods, file, self.on, self.watch).deliver()
+                ended = dispatch.deliver()
             except Held:
                 raise
             except EgressError as error:
@@ -110,6 +116,11 @@ class _Run:
                 hint="The mirror that it delivers copied nothing; zero files would look like success.",
             )
         return content.hexdigest()
+
+    def dispatches(self, goods: Consignment, transfer: Transfer) -> Iterator[Dispatch]:
+        """One a file, lazily."""
+        for file in goods.files:
+            yield Dispatch(self.platform, self.spec, transfer, goods, file, self.on, self.watch)
 
     def result(self, goods: Consignment, totals: _Totals, content: str, seconds: float) -> StageResult:
         entry, manifest = goods.content.entry, goods.content.manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from egress_assets.engine.delivery.files import Consignment, File
 from egress_assets.engine.delivery.spec import Spec
@@ -19,9 +19,12 @@ from egress_assets.engine.errors import (
     Held,
     Superseded,
 )
+from egress_assets.engine.evidence import deliver
 from egress_assets.engine.evidence.deliver import Delivered, Delivery, Sent
 from egress_assets.engine.evidence.driver import process
+from egress_assets.engine.evidence.proofs import Claim
 from egress_assets.engine.holds import Watch
+from egress_assets.engine.layout import receipt_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick
 from egress_assets.engine.transfers import Parcel, Transfer, send
@@ -100,6 +103,17 @@ class Dispatch:
             yield chunk
             done += len(chunk)  # taken by the transfer when it asks for the next one
             self.on(Tick("deliver", self.file.destination, done, total, finished=done == total))
+
+
+def standing(dispatch: Dispatch) -> tuple[Literal["to send", "delivered", "superseded"], str]:
+    """What a run would find of a file, and the delivery's identity; a claim of another run is not looked for."""
+    evidence, wanted = dispatch.platform.evidence.store, dispatch.delivery()
+    slot = evidence.read(deliver.slot_of(wanted))
+    held = Claim.parse(slot[0]) if slot else None
+    if held is not None and held.order > wanted.order:
+        return "superseded", held.identity
+    identity = deliver.identity_of(wanted, deliver.next_era(wanted, held))
+    return ("delivered" if evidence.head(receipt_key(wanted.date, identity)) else "to send"), identity
 
 
 def raise_ending(ended: Delivered, dispatch: Dispatch) -> NoReturn:

@@ -3,6 +3,7 @@
     current/<unit>/date=D.json            Pointer   {generation, entries, by, previous, nonce}
     manifests/<unit>/date=D/<attempt>     Manifest  or a tombstone {kind: tombstone, by, nonce}
     attempts/<unit>/date=D/<attempt>      Note      {host, boot, pid, started}
+    announced/<recipient>/date=D/<pipe>   Announced (recipients with limits)
     claims/<recipient>/<digest>           Claim
     receipts/D/<identity>                 Receipt
     ledger/<n>                            Entry of the hash chain
