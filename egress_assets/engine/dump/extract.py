@@ -43,11 +43,15 @@ def extract(
     if not tasks:
         return {}
     done: dict[str, TableDone] = {}
+    expected = {task.table: task.expected_bytes for task in tasks}  # the planner's, until a table is read
     bounds = bounds or Bounds()
+
+    def tick_of(**said: Any) -> Tick:
+        return Tick(phase, **said, whole=sum(expected.values()), estimated=True)
 
     def hear(message: Mapping[str, Any]) -> None:
         if "tick" in message:
-            tick = Tick(phase, **message["tick"])
+            tick = tick_of(**message["tick"])
             if bounds.ceiling:
                 bounds.ceiling.note(tick.item, Amount(tick.rows, tick.done), is_whole=False)
             on(tick)
@@ -60,7 +64,8 @@ def extract(
             "read %s: %d rows, %d bytes (%d stored) in %.1f s",
             table.table, table.rows, table.raw_bytes, table.bytes, table.seconds,
         )  # fmt: skip
-        on(Tick(phase, table.table, table.raw_bytes, table.raw_bytes, table.rows, finished=True))
+        expected[table.table] = size = table.raw_bytes
+        on(tick_of(item=table.table, done=size, total=size, rows=table.rows, finished=True))
 
     jobs = [Job(t.table, {"task": _plain(t)}) for t in sorted(tasks, key=lambda t: -t.expected_bytes)]
     hello = {
@@ -69,6 +74,7 @@ def extract(
         "snapshot": leader.snapshot,
         "name": "egress worker",
     }
+    on(tick_of(item=jobs[0].title, total=expected[jobs[0].title]))
     with Pool(hello, min(workers, len(jobs), _useful(tasks))) as pool:
         share = bounds.throttling.share if bounds.throttling else None
         pool.run(jobs, hear, watched=Watched(leader.connection.fileno(), leader.verify), share=share)

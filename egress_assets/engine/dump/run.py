@@ -99,6 +99,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         tasks = [_task(spec, leader, table, attempt) for table in spec.tables]
         done = _extract(spec, leader, tasks, on)
         tally.spent("dump", at)
+    on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))
     tally.sent_bytes += sum(table.bytes for table in done.values())
     wanted = spec.wanted(leader.relations)
     return Draft(

@@ -55,6 +55,7 @@ class Work:
                 f"nothing lies under {mirror.source.store}/{mirror.source.prefix}",
                 hint="Check `from`: a mirror of nothing would look like success.",
             )
+        self.on(Tick("seal", mirror.unit.names[0], unit="objects", total=self.totals.objects))
         return self._draft(record, release, as_of)
 
     def _is_ours(self, key: str) -> bool:
@@ -75,7 +76,7 @@ class Work:
             failures.add(pair.key, ended.error)
             if ended.error is None:
                 writer.add(self._count(*(ended.result or (unchanged(pair), False))))
-            self.on(Tick("mirror", pair.key, self.totals.bytes))
+            self.on(Tick("mirror", self.mirror.unit.names[0], self.totals.bytes))
         failures.check()
         return writer.finish()
 

@@ -47,6 +47,7 @@ class Work:
             self.platform, self.mirror.unit, me, outlet, prefix, is_ours=lambda _key: True
         )
         records = self._copy_objects(outlet, truth)
+        self.on(Tick("seal", self.mirror.unit.names[0], unit="objects", total=len(records)))
         self._write_manifest(outlet, truth)
         return draft_of(self.mirror, truth, records, release)
 
@@ -59,7 +60,7 @@ class Work:
         for ended in each(jobs, partial(self._copy_one, copier), idle=lambda _job: False, stop=copier.stop):
             task, record = ended.job
             done += task.bytes
-            self.on(Tick("mirror", task.key, done, total, finished=done == total))
+            self.on(Tick("mirror", self.mirror.unit.names[0], done, total, finished=done == total))
             failures.add(task.key, ended.error)
             if ended.result is None:
                 continue

@@ -155,8 +155,11 @@ class _Attempt:
             at = self._tally.spent("scrub", at)
             checks = self._checked(leader, policies, done)
             at = self._tally.spent("gate", at)
+        if spec.landing != spec.store:
+            self._on(Tick("promote", spec.dataset, unit="tables", total=len(done)))
         done = quarantine.promote(spec.platform, spec.landing, spec.store, done)
         self._tally.spent("promote", at)
+        self._on(Tick("seal", spec.dataset, unit="tables", total=len(done)))
         return self._told(leader, policies, done, checks, keys_logged=logged)
 
     def _read(self, leader: Leader, policies: Mapping[str, TablePolicy]) -> dict[str, TableDone]:
