@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from egress_assets.engine.catalog.document import Document, read_document
+from egress_assets.engine.catalog.document import Document, parse_document, read_document
 from egress_assets.engine.catalog.models import Catalog, DatasetModel, Endpoints
 from egress_assets.engine.catalog.problems import Problem
 from egress_assets.engine.catalog.rules import LAPSING, RULES
@@ -33,8 +34,10 @@ def catalog_folder() -> Path:
     return root / "catalog" if (root / "pyproject.toml").is_file() else Path("catalog")
 
 
-def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
-    """The whole catalog of a folder, checked.
+def load_catalog(
+    path: Path | None = None, env: str | None = None, *, instead: Mapping[str, str] | None = None
+) -> Catalog:
+    """The whole catalog of a folder, checked; `instead` has texts to be read in place of datasets' files.
 
     An authorisation whose `until` has passed is in `Catalog.lapsed` and no error by itself: the one mirror or delivery
     that needs it is refused when it runs, and midnight doesn't stop the other datasets.
@@ -45,7 +48,7 @@ def load_catalog(path: Path | None = None, env: str | None = None) -> Catalog:
     if not folder.is_dir():
         hint = "Set EGRESS_CATALOG to the folder of endpoints.yaml, or start in the project's folder."
         raise CatalogError(f"catalog folder {folder} is not there", hint=hint)
-    documents, problems = _read(folder, env or environment())
+    documents, problems = _read(folder, env or environment(), instead or {})
     endpoints, datasets = _models(documents, problems)
     if endpoints is None:
         raise _error(folder, problems)
@@ -91,7 +94,7 @@ def _error(folder: Path, problems: list[Problem]) -> CatalogError:
     )
 
 
-def _read(folder: Path, env: str) -> tuple[dict[str, Document], list[Problem]]:
+def _read(folder: Path, env: str, instead: Mapping[str, str]) -> tuple[dict[str, Document], list[Problem]]:
     """Documents by dataset, and the merged endpoints; a dataset whose file can't be read has no data."""
     problems: list[Problem] = []
     shown = _shown(folder)
@@ -102,7 +105,7 @@ def _read(folder: Path, env: str) -> tuple[dict[str, Document], list[Problem]]:
         if text := _misplaced(file):
             problems.append(Problem(f"{shown}/{file.name}", 0, "", text))
         elif file.suffix == ".yaml":
-            documents[file.stem] = _document(file, problems)
+            documents[file.stem] = _document(file, problems, instead.get(file.stem))
     if len(documents) == 1:
         problems.append(Problem(shown, 0, "", "no dataset: a dataset is a file <name>.yaml beside endpoints.yaml"))
     return documents, problems
@@ -121,8 +124,12 @@ def _misplaced(file: Path) -> str:
     return ""
 
 
-def _document(file: Path, problems: list[Problem]) -> Document:
-    document = read_document(file, f"{_shown(file.parent)}/{file.name}")
+def _document(file: Path, problems: list[Problem], instead: str | None = None) -> Document:
+    shown = f"{_shown(file.parent)}/{file.name}"
+    if instead is None:
+        document = read_document(file, shown)
+    else:
+        parse_document(instead.removeprefix("\ufeff"), document := Document(shown))
     problems += document.problems
     if document.data is not None and not isinstance(document.data, dict):
         problems.append(document.problem((), "must be a mapping (`key: value` lines)"))
