@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from egress_assets.engine.catalog.problems import Problem
-from egress_assets.engine.catalog.rules import deliveries, masks, names, places, references, release
+from egress_assets.engine.catalog.rules import deliveries, masks, names, operate, places, references, release
 from egress_assets.engine.catalog.view import View
 
 Rule = Callable[[View], Iterator[Problem]]
@@ -36,6 +36,11 @@ RULES: tuple[Rule, ...] = (
     places.mirrors_do_not_copy_what_we_write,
     places.watched_prefixes_are_foreign,
     places.nothing_expires_too_early,
+    operate.hours_have_a_length,
+    operate.sources_are_not_always_quiet,
+    operate.schedules_are_not_quiet,
+    operate.limits_count_something,
+    operate.limited_rows_are_known,
 )
 
 LAPSING: tuple[Rule, ...] = (release.authorisations_that_lapsed,)
