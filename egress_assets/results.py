@@ -75,18 +75,19 @@ def metadata(
     `past` is shared by the tables of one run; without it this one reads for itself. What can't be shown raises nothing.
     """
     around = past or _background(stage, result, platform)
-    told = _identity(stage, table, result, found) | _numbers(result, found)
     extras: dict[str, Callable[[], Told]] = {
         "totals": lambda: _totals(around, found),
-        "columns": lambda: _columns(stage, table, around, found),
-        "schema_changes": lambda: _schema_changes(around, found),
-        "preview": lambda: _preview(stage, table, around),
         "bytes_a_day": lambda: _bytes_a_day(around, found),
         "where_time_went": lambda: _where_time_went(result),
+        "schema_changes": lambda: _schema_changes(around, found),
+        "preview": lambda: _preview(stage, table, around),
+        "columns": lambda: _columns(stage, table, around, found),
     }
-    for name, extra in extras.items():
+    told = {"how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how}
+    told |= _numbers(result, found)
+    for name, extra in extras.items():  # in the order in which people see it
         told |= _harmless(name, extra)
-    return told
+    return told | _identity(stage, table, result, found)
 
 
 def _harmless(name: str, extra: Callable[[], Told]) -> Told:
@@ -99,13 +100,12 @@ def _harmless(name: str, extra: Callable[[], Told]) -> Told:
 
 def _identity(stage: Stage, table: str, result: StageResult, found: TableResult) -> Told:
     told: Told = {
-        "how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how,
         "attempt": found.attempt,
         "generation": result.generation,
         "manifest": dg.MetadataValue.path(found.manifest),
         "content_digest": found.content_digest,
     }
-    facts = dict(result.facts)
+    facts = {name: fact for name, fact in result.facts.items() if name != "milliseconds"}  # the phases say it
     if receipts := [receipt_key(result.date, identity) for identity in facts.pop("receipts", ())]:
         told["receipts"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in receipts))
     if facts:
@@ -125,11 +125,8 @@ def _numbers(result: StageResult, found: TableResult) -> Told:
         "seconds": round(seconds, 3),
         "throughput_mb_per_s": round(result.sent_bytes / 1e6 / seconds, 3) if seconds else 0.0,
     }
-    raw = [table.raw_bytes for table in result.tables.values() if table.raw_bytes is not None]
-    if raw:
-        read = sum(raw) if result.how != "nothing" else 0
-        told["raw_throughput_mb_per_s"] = round(read / 1e6 / seconds, 3) if seconds else 0.0
-    told |= _content(found.rows, found.raw_bytes, found.bytes)
+    raw = _sum(table.raw_bytes for table in result.tables.values())
+    told |= _content(found.rows, found.raw_bytes, found.bytes) | _raw_speed(raw, result)
     return told | {f"seconds/{phase}": round(spent, 3) for phase, spent in result.phases.items()}
 
 
@@ -142,17 +139,29 @@ def _content(rows: int | None, raw_bytes: int | None, stored: int) -> Told:
     return told
 
 
+def _raw_speed(raw: int | None, result: StageResult) -> Told:
+    if raw is None:
+        return {}
+    done = raw if result.sent_bytes else 0
+    return {"raw_throughput_mb_per_s": round(done / 1e6 / result.seconds, 3) if result.seconds else 0.0}
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    """None where one of them is not known, or there are none."""
+    known = list(numbers)
+    return None if None in known or not known else sum(number for number in known if number is not None)
+
+
 def _totals(around: Background, found: TableResult) -> Told:
-    """Rows and raw bytes of mirrors and deliveries, which their manifests know object by object."""
+    """Rows and raw bytes of mirrors and deliveries, as their manifests or their parents' know them by object."""
     if found.columns or found.objects > MANY:
         return {}
     objects = around.record(found).objects
-    rows, raw = [o.rows for o in objects], [o.raw_bytes for o in objects]
-    return _content(
-        found.rows if None in rows else sum(filter(None, rows)),
-        None if None in raw else sum(filter(None, raw)),
-        found.bytes,
-    )
+    rows, raw = _sum(o.rows for o in objects), _sum(o.raw_bytes for o in objects)
+    if raw is None and around.parent and around.parent[1]:  # sealed anew from a table: of the rows as they were there
+        raw = _sum(o.raw_bytes for _, record in around.parents(found).values() for o in record.objects)
+    rows = found.rows if rows is None else rows
+    return _content(rows, raw, found.bytes) | _raw_speed(raw, around.result)
 
 
 def _uri(stage: Stage, table: str, result: StageResult, found: TableResult) -> str:
@@ -166,22 +175,32 @@ _From = tuple[tuple[str, ...], str]  # an asset key and the name of a column of 
 
 
 def _columns(stage: Stage, table: str, around: Background, found: TableResult) -> Told:
+    """Schema and lineage. Descriptions repeat what a column is made of: Dagster's own UI draws no graph of columns."""
     columns = _origins(stage, table, around, found)
     if not columns:
         return {}
-    schema = dg.TableSchema([_shown(name, column) for name, column, _ in columns])
+    schema = dg.TableSchema([_shown(name, column, deps) for name, column, deps in columns])
     lineage = {name: [dg.TableColumnDep(dg.AssetKey(key), c) for key, c in deps] for name, _, deps in columns}
     return {"dagster/column_schema": schema, "dagster/column_lineage": dg.TableColumnLineage(lineage)}
 
 
-def _shown(name: str, column: Column) -> dg.TableColumn:
+def _shown(name: str, column: Column, deps: list[_From]) -> dg.TableColumn:
+    made_of = ", ".join(f"`{origin}`" for _, origin in deps)
     return dg.TableColumn(
         name,
         type=column.type,
-        description=f"mask: {column.mask}" if column.mask else None,
+        description=f"from {made_of} of {'/'.join(deps[0][0])}{_masked(column)}",
         constraints=dg.TableColumnConstraints(nullable=column.nullable),
         tags={"mask": column.mask} if column.mask else {},
     )
+
+
+def _masked(column: Column) -> str:
+    """In words, where the mask is one of those that there are now."""
+    from egress_assets.engine.masks import registry
+
+    mask = registry().get(column.mask.partition("(")[0])
+    return f": {mask.help}" if mask else ""
 
 
 def _origins(stage: Stage, table: str, around: Background, found: TableResult) -> list[tuple[str, Column, list[_From]]]:
