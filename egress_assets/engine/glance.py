@@ -31,7 +31,7 @@ def glance(reads: Mapping[K, Callable[[], T]], *, seconds: float = SECONDS) -> t
         pool.shutdown(wait=False, cancel_futures=True)
     failed = {key: said(error) for key, future in asked.items() if key not in late and (error := future.exception())}
     answers = {key: future.result() for key, future in asked.items() if key not in late and key not in failed}
-    return answers, failed | {key: f"no answer within {seconds:.0f} s" for key in asked if key in late}
+    return answers, failed | {key: f"no answer within {seconds:g} s" for key in asked if key in late}
 
 
 def said(error: BaseException) -> str:
