@@ -107,3 +107,8 @@ def test_a_throttle_holds_in_its_hours_only(monkeypatch: pytest.MonkeyPatch) -> 
     assert throttling.share(2) == {"bytes": 50}
     monkeypatch.setenv("EGRESS_NOW", "2026-07-01T17:00:00+00:00")
     assert throttling.share(2) == {}
+
+
+def test_a_throttle_is_told_to_people() -> None:
+    throttle = Throttle(rows_per_second=1000, bytes_per_second="2MB", hours=["08:00-18:00"])  # type: ignore[arg-type]
+    assert str(Throttling(throttle, LONDON)) == "1,000 rows and 2,000,000 bytes a second within 08:00-18:00"

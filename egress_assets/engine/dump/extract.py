@@ -75,6 +75,8 @@ def extract(
         "name": "egress worker",
     }
     on(tick_of(item=jobs[0].title, total=expected[jobs[0].title]))
+    if bounds.throttling:
+        logger.info("throttled to %s, all workers together", bounds.throttling)
     with Pool(hello, min(workers, len(jobs), _useful(tasks))) as pool:
         share = bounds.throttling.share if bounds.throttling else None
         pool.run(jobs, hear, watched=Watched(leader.connection.fileno(), leader.verify), share=share)

@@ -89,6 +89,13 @@ class Throttling:
     throttle: Throttle
     zone: ZoneInfo
 
+    def __str__(self) -> str:
+        """`1,000 rows and 2,000,000 bytes a second within 08:00-18:00`."""
+        rates = (("rows", self.throttle.rows_per_second), ("bytes", self.throttle.bytes_per_second))
+        said = " and ".join(f"{rate:,} {what}" for what, rate in rates if rate)
+        hours = f" within {', '.join(self.throttle.hours)}" if self.throttle.hours else ""
+        return f"{said} a second{hours}"
+
     def share(self, running: int) -> Share:
         """What each of `running` workers may read now; empty outside the throttle's hours."""
         hours = self.throttle.hours
