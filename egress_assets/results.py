@@ -81,6 +81,7 @@ def metadata(
         "where_time_went": lambda: _where_time_went(result),
         "schema_changes": lambda: _schema_changes(around, found),
         "preview": lambda: _preview(stage, table, around),
+        "profile": lambda: _profile(stage, table, around),
         "columns": lambda: _columns(stage, table, around, found),
     }
     told = {"how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how}
@@ -252,8 +253,15 @@ def _preview(stage: Stage, table: str, around: Background) -> Told:
         return {"preview": f"not shown: {sample}"}
     if not sample.rows:
         return {"preview": "no rows" if not sample.of else "not shown: its first row is longer than what is read"}
-    told: Told = {"preview": previews.preview(sample)}
-    return told if around.result.how == "nothing" else told | {"profile": previews.profile(sample)}
+    return {"preview": previews.preview(sample)}
+
+
+def _profile(stage: Stage, table: str, around: Background) -> Told:
+    """Of rows that this run has made; a run that found nothing to do shows them alone."""
+    if not stage.gated or around.result.how == "nothing":
+        return {}
+    sample = around.sample(table)
+    return {"profile": previews.profile(sample)} if not isinstance(sample, str) and sample.rows else {}
 
 
 def _bytes_a_day(around: Background, found: TableResult) -> Told:

@@ -4,6 +4,7 @@ import dagster as dg
 import pytest
 
 from egress_assets.engine.errors import GateFailed, SourceUnavailable
+from egress_assets.engine.evidence.records import CheckRecord
 from egress_assets.failures import NO_RUN_RETRY
 from tests.graph.conftest import DATE, DELIVERY, DUMP, MIRROR, OTHER, SCRUB, TABLES, Runner, StandIn
 
@@ -102,6 +103,56 @@ def test_a_failed_gate_tells_what_it_found(runner: Runner, engine: StandIn):
     engine.failures["scrub"] = GateFailed("scrub/shop/shared did not pass its gate: public.orders has 3 e-mails")
     found = {c.description for c in runner.run().get_asset_check_evaluations()}
     assert found == {"scrub/shop/shared did not pass its gate: public.orders has 3 e-mails"}
+
+
+def gate_failed() -> GateFailed:
+    """customers is at fault, orders is clean."""
+    findings = {"email": {"count": 3, "offsets": [7], "shapes": ["aaa@aaa.aaa"], "columns": ["notes", "subject"]}}
+    bad = (
+        CheckRecord("policy_covers_schema", False, {"lacking": ["born"], "foreign": ["gone"]}),
+        CheckRecord("no_direct_identifiers", False, {"findings": findings}),
+        CheckRecord("row_counts_match", False, {"output": 8, "source": 10}),
+    )
+    clean = (CheckRecord("row_counts_match", True, {"output": 5, "source": 5}),)
+    checks = {"public.customers": bad, "public.orders": clean}
+    return GateFailed("scrub/shop/shared did not pass its gate: public.customers ...", checks=checks)
+
+
+def test_only_the_table_at_fault_fails_and_the_clean_one_says_that_it_was_not_published(
+    runner: Runner, engine: StandIn
+):
+    engine.failures["scrub"] = gate_failed()
+    result = runner.run()
+    assert not result.success
+    assert all(runner.materialised(asset) == set() for asset in (*SCRUB.values(), MIRROR, DELIVERY))
+    found = {check.asset_key: check for check in result.get_asset_check_evaluations()}
+    assert {key: check.passed for key, check in found.items()} == {
+        SCRUB["public.customers"]: False,
+        SCRUB["public.orders"]: True,
+    }
+    clean = found[SCRUB["public.orders"]]
+    assert clean.description == "1 checks passed, but not published: see public.customers"
+    assert clean.metadata["published"].value is False
+
+
+def test_what_a_gate_found_is_a_table_without_values_or_shapes(runner: Runner, engine: StandIn):
+    engine.failures["scrub"] = gate_failed()
+    checks = {check.asset_key: check for check in runner.run().get_asset_check_evaluations()}
+    found = checks[SCRUB["public.customers"]].metadata["findings"].value.records
+    assert [tuple(record.data.values()) for record in found] == [
+        ("public.customers", "born", "policy_covers_schema", "without a mask", 1),
+        ("public.customers", "gone", "policy_covers_schema", "not in the table", 1),
+        ("public.customers", "notes, subject", "no_direct_identifiers", "email", 3),
+        ("public.customers", "", "row_counts_match", "rows lacking or too many", 2),
+    ]
+    assert "aaa@" not in str(checks)
+
+
+def test_a_table_of_which_the_failed_gate_says_nothing_counts_as_failed(runner: Runner, engine: StandIn):
+    error = gate_failed()
+    del error.checks["public.orders"]  # type: ignore[attr-defined]
+    engine.failures["scrub"] = error
+    assert {check.passed for check in runner.run().get_asset_check_evaluations()} == {False}
 
 
 def test_a_passed_gate_tells_each_check_with_its_facts(runner: Runner):
