@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+
+from egress_assets.engine.evidence.here import began_at
 
 ROOT = Path(__file__).resolve().parent.parent
-DAEMON_SILENCE = 60  # seconds: a living daemon beats every few
 
 
 def tell(event: str, **facts: Any) -> None:
@@ -56,15 +58,36 @@ def _plain(value: Any) -> bool:
 
 
 def fail_dead_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs as failed that a dead daemon or process left as started. Does nothing while a daemon is alive."""
-    beats = instance.get_daemon_heartbeats().values()
-    if any(time.time() - beat.timestamp < DAEMON_SILENCE for beat in beats):
+    """Mark runs as failed whose process is gone from this machine; how many.
+
+    Such a run would stay started for ever, and with it its date's place in the queue. A run outlives the daemon and
+    the code server that started it, so their heartbeats say nothing about it: its own process is looked for. Runs that
+    have not said where they run are left to run monitoring, and so are those of other launchers.
+    """
+    if not isinstance(instance.run_launcher, DefaultRunLauncher):
         return 0
-    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    dead = instance.get_runs(dg.RunsFilter(statuses=unfinished))
-    for found in dead:
-        instance.report_run_failed(found, "the process that ran it is gone; its bytes are swept by the next run")
-    return len(dead)
+    unfinished = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+    dead = 0
+    for found in instance.get_runs(unfinished):
+        if _is_gone(instance, found.run_id):
+            ended = instance.get_run_by_id(found.run_id)  # it may have ended well since it was listed
+            if ended is not None and not ended.is_finished:
+                instance.report_run_failed(
+                    ended, "the process that ran it is gone; its bytes are swept by the next run"
+                )
+                dead += 1
+    return dead
+
+
+def _is_gone(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the process that reported itself for the run has ended. A pid that began later is somebody else's."""
+    for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records:
+        event = record.event_log_entry.dagster_event
+        said = event.engine_event_data.metadata.get("pid") if event else None
+        if said is not None:
+            began = began_at(int(str(said.value)))
+            return began is None or began > record.event_log_entry.timestamp
+    return False
 
 
 def serve_ui(port: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 from egress_assets.engine.evidence.records import Note
@@ -35,6 +36,24 @@ def started(pid: int) -> str:
     """When the process started, in clock ticks since the boot; empty when there is none. A zombie counts as gone."""
     fields = _read(_PROC / str(pid) / "stat").rpartition(")")[2].split()
     return "" if not fields or fields[0] in ("Z", "X") else fields[19]
+
+
+def began_at(pid: int) -> float | None:
+    """When the process started, in seconds of the wall clock, 0.02 s early at most; None when there is none.
+
+    Where /proc does not tell, any process of that number counts as having been there all along.
+    """
+    ticks = started(pid)
+    if ticks:
+        up = float(_read(_PROC / "uptime").split()[0])
+        return time.time() - up + int(ticks) / os.sysconf("SC_CLK_TCK") - 0.02
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return None if boot() else 0.0
 
 
 def this(attempt: str) -> Note:
