@@ -67,6 +67,10 @@ class CatalogProvider:
         """What a caller of a trigger shows; '' for an open path. Also the sandbox resolves it: it guards us."""
         return str(self._value(self.catalog.endpoints.triggers[path].token or "", f"endpoints.triggers.{path}.token"))
 
+    def resolved(self, value: Any, key: str) -> str:
+        """A literal or reference that the catalog says at `key`, for what is neither source, store nor recipient."""
+        return str(self._value(value, key))
+
     def _named(self, section: str, name: str) -> Any:
         known = getattr(self.catalog.endpoints, section)
         if name not in known:
