@@ -25,7 +25,7 @@ import psycopg
 
 from egress_assets.engine.dump.copying import Stopped, copy_table
 from egress_assets.engine.dump.snapshot import joined
-from egress_assets.engine.dump.source import SourceSettings, cancel, connect
+from egress_assets.engine.dump.source import SourceSettings, cancel, connect, hang_up
 from egress_assets.engine.dump.tasks import Cell, TableTask
 from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import EgressError
@@ -124,9 +124,7 @@ class Worker:
 
     def _hang_up(self) -> None:
         if self._connection is not None:
-            if self._connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
-                cancel(self._connection)
-            self._connection.close()
+            hang_up(self._connection)
 
 
 def task_of(message: Mapping[str, Any]) -> TableTask:

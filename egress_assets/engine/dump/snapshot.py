@@ -21,7 +21,7 @@ from psycopg import sql
 
 from egress_assets.engine.dump.pooler import refuse_transaction_pooler
 from egress_assets.engine.dump.relations import LOCKABLE, describe, refuse_drift, require_readable, split
-from egress_assets.engine.dump.source import SourceSettings, connect
+from egress_assets.engine.dump.source import SourceSettings, connect, hang_up
 from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import Relation, TableTask
 from egress_assets.engine.evidence.records import Position
@@ -83,7 +83,7 @@ def open_snapshot(
         logger.info("snapshot %s of %s: %d tables at %s", leader.snapshot, leader.title, len(tables), leader.as_of)
         yield leader
     finally:
-        connection.close()
+        hang_up(connection)
 
 
 def _lead(connection: psycopg.Connection, title: str, tables: Sequence[str]) -> Leader:
@@ -179,4 +179,4 @@ def look(settings: SourceSettings, tables: Sequence[str]) -> dict[str, Relation]
             require_readable(connection, tables, settings.title())
             return describe(connection, tables, settings.title(), locked=False)
     finally:
-        connection.close()
+        hang_up(connection)

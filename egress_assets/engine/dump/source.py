@@ -166,6 +166,17 @@ def ping(settings: SourceSettings) -> str:
         connection.close()
 
 
+def hang_up(connection: psycopg.Connection) -> None:
+    """Close the session, and first cancel what it is still doing: the error or signal that ends us came in the middle.
+
+    A server that waits for a lock looks at no socket: without the cancel it would go on waiting for a client that is
+    gone, in front of everybody who wants that table. psycopg cancels for KeyboardInterrupt only.
+    """
+    if connection.pgconn.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+        cancel(connection)
+    connection.close()
+
+
 def cancel(connection: psycopg.Connection, *, seconds: float = 3.0) -> None:
     """Stop what the server does for this session, from any thread; a server that can't be asked is let be."""
     with suppress(psycopg.Error):
