@@ -36,17 +36,22 @@ class Webhook:
         where = f"webhook at {parts.hostname}"
         try:
             status = self._post(parts, message)
-        except ValueError:  # a header or path that can't be put on the wire; the text would quote it
+        except OSError as error:  # first: what does not verify is a ValueError too
+            raise self._unavailable(where, reason(error)) from None
+        except (ValueError, http.client.InvalidURL):  # the text would quote what can't be put on the wire
             hint = "Check `notify.webhook`: headers and URL hold no line breaks, spaces or control characters."
             raise CatalogError(f"{where}: its URL or a header can't be sent", hint=hint) from None
-        except (OSError, http.client.HTTPException) as error:
-            hint = "Check `notify.webhook` and the way to it; it is tried again by itself."
-            raise DeliveryUnavailable(f"{where}: {reason(error)}", hint=hint) from None
+        except http.client.HTTPException:
+            raise self._unavailable(where, "what it answers is not HTTP") from None
         if status >= 500 or status in _AGAIN:
             raise DeliveryUnavailable(f"{where} answered {status}", hint="It is tried again by itself.")
         if not 200 <= status < 300:
             hint = "Check `notify.webhook`: its URL, and the token in its headers."
             raise DeliveryRefused(f"{where} answered {status}", hint=hint)
+
+    def _unavailable(self, where: str, why: str) -> DeliveryUnavailable:
+        hint = "Check `notify.webhook` and the way to it; it is tried again by itself."
+        return DeliveryUnavailable(f"{where}: {why}", hint=hint)
 
     def _parts(self) -> SplitResult:
         try:
