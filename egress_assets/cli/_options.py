@@ -78,6 +78,24 @@ relabel_option = click.option(
 )
 
 
+def _units_and_dates(catalog: Catalog) -> list[str]:
+    """What can be written without knowing a key."""
+    return [*_units(catalog), *_dates(catalog)]
+
+
+def explained_argument(command: _Command) -> _Command:
+    """`OBJECT`, or `UNIT DATE`."""
+
+    def two(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > 2 or not all(value):
+            raise click.BadParameter("write one OBJECT, or a unit and a date: scrub/shop/shared 2026-11-19")
+        return value
+
+    complete = _complete(_units_and_dates)
+    argument = click.argument("words", nargs=-1, required=True, metavar="OBJECT", callback=two, shell_complete=complete)
+    return argument(command)
+
+
 def held_argument(metavar: str, *, required: bool = False) -> Callable[[_Command], _Command]:
     """`NAME`, or `recipient NAME`, or `dataset NAME`; usage errors for more."""
 
@@ -88,6 +106,7 @@ def held_argument(metavar: str, *, required: bool = False) -> Callable[[_Command
 
     complete = _complete(_held)
     return click.argument("words", nargs=-1, required=required, metavar=metavar, callback=two, shell_complete=complete)
+
 
 quiet_hours_option = click.option(
     "--quiet-hours",

@@ -10,6 +10,7 @@ import click
 from egress_assets.cli import egress
 from egress_assets.cli._streams import OutputLost
 from egress_assets.engine import errors, status
+from egress_assets.engine.explain import steps
 from egress_assets.sandbox.errors import SandboxUnavailable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
@@ -68,3 +69,7 @@ def test_every_code_is_told_with_its_exit_and_whether_a_retry_helps() -> None:
 
 def test_every_state_is_told() -> None:
     assert {row[0].strip("`") for row in rows("States of `status`")} == set(typing.get_args(status.State))
+
+
+def test_every_state_of_explain_is_told() -> None:
+    assert {row[0].strip("`") for row in rows("`explain`")} == set(typing.get_args(steps.State))
