@@ -95,7 +95,8 @@ def test_progress_is_told_while_a_table_is_read(db, lake):
     db.run("CREATE VIEW v AS SELECT repeat('x', 1000) FROM generate_series(1, 3000) WHERE pg_sleep(0.0005) IS NOT NULL")
     ticks = []
     run(db, lake, ["public.v"], ticks.append, parts={}, expected_bytes=3_003_000)
-    under_way = [t for t in ticks if not t.finished]
+    first, *under_way = [t for t in ticks if not t.finished]
+    assert (first.done, first.total) == (0, 3_003_000)
     assert under_way
     assert all(0 < t.done <= t.total == 3_003_000 and t.rows > 0 for t in under_way)
     assert [t.done for t in ticks] == sorted(t.done for t in ticks)
