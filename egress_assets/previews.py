@@ -5,11 +5,12 @@ that found nothing to do shows the rows alone, and stays fast.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from egress_assets.engine.scrub.sample import Sample
+if TYPE_CHECKING:  # it loads decompressors, which definitions do without
+    from egress_assets.engine.scrub.sample import Sample
 
 ROWS = 10
 PROFILED = 200  # rows that a profile is made of, where the head of the object has as many
@@ -17,14 +18,14 @@ NULL = "∅"
 _CELL = 60  # characters
 
 
-def preview(sample: Sample) -> dg.TableMetadataValue:
+def preview(sample: "Sample") -> dg.TableMetadataValue:
     """The first rows. NULL is ∅, long cells end in …, characters that can't be seen are written as escapes."""
     names = [column.name for column in sample.columns]
     shown = ({name: cell(value) for name, value in zip(names, row, strict=False)} for row in sample.rows[:ROWS])
     return table(names, shown)
 
 
-def profile(sample: Sample) -> dg.TableMetadataValue:
+def profile(sample: "Sample") -> dg.TableMetadataValue:
     """What each column of the sample looks like after its mask: how much is NULL, how many values differ, how long."""
     import pandas as pd
 

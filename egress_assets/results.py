@@ -257,8 +257,11 @@ def _preview(stage: Stage, table: str, around: Background) -> Told:
 
 
 def _profile(stage: Stage, table: str, around: Background) -> Told:
-    """Of rows that this run has made; a run that found nothing to do shows them alone."""
-    if not stage.gated or around.result.how == "nothing":
+    """Of rows that this very run has made; one that found nothing to do shows them alone.
+
+    Results made out of evidence have no facts of a run, and the sensor that tells them no second to spare for pandas.
+    """
+    if not stage.gated or around.result.how == "nothing" or not around.result.facts:
         return {}
     sample = around.sample(table)
     return {"profile": previews.profile(sample)} if not isinstance(sample, str) and sample.rows else {}

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,14 @@ def test_a_run_with_nothing_to_do_shows_the_rows_from_evidence_without_pandas(
     assert "profile" not in found
 
 
+def test_what_is_told_from_evidence_alone_has_rows_and_costs_no_pandas(shop: Platform, monkeypatch: pytest.MonkeyPatch):
+    """As the sensor does it for work that was done elsewhere."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    found = told(shop, replace(made(shop), facts={}))
+    assert len(records(found["preview"])) == 2
+    assert "profile" not in found
+
+
 def test_rows_are_shown_where_pandas_can_not_be_had(shop: Platform, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     found = told(shop, made(shop))
@@ -301,9 +310,8 @@ def test_the_tables_of_a_run_share_what_is_read_for_them(shop: Platform):
 
 def test_dates_of_very_many_objects_are_not_read_for_a_picture(shop: Platform):
     result = made(shop)
-    for found in result.tables.values():
-        object.__setattr__(found, "objects", MANY)
-    found = told(shop, result)
+    tables = {name: replace(found, objects=MANY) for name, found in result.tables.items()}
+    found = told(shop, replace(result, tables=tables))
     assert found["bytes_a_day"] == f"not shown; not all: more than {MANY} objects a date"
 
 
