@@ -15,23 +15,26 @@ SECONDS = 3.0
 _THREADS = 8  # a store that answers in 30 ms gives 800 objects in the time
 
 
-def glance(reads: Mapping[K, Callable[[], T]], *, seconds: float = SECONDS) -> tuple[dict[K, T], dict[K, str]]:
-    """(answers, why the others have none). Never raises for a read; what hangs goes on alone until it ends.
+def glance(reads: Mapping[K, Callable[[], T]], *, seconds: float | None = None) -> tuple[dict[K, T], dict[K, str]]:
+    """(answers within `seconds`, default SECONDS; why the others have none).
+
+    Never raises for a read; what hangs goes on alone until it ends.
 
     Memory: eight reads under way, and the answers.
     """
     if not reads:
         return {}, {}
+    patience = SECONDS if seconds is None else seconds
     pool = ThreadPoolExecutor(min(_THREADS, len(reads)), thread_name_prefix="glance")
     try:
         asked: dict[K, Future[T]] = {key: pool.submit(read) for key, read in reads.items()}
-        wait(asked.values(), timeout=seconds)
+        wait(asked.values(), timeout=patience)
         late = {key for key, future in asked.items() if not future.done()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     failed = {key: said(error) for key, future in asked.items() if key not in late and (error := future.exception())}
     answers = {key: future.result() for key, future in asked.items() if key not in late and key not in failed}
-    return answers, failed | {key: f"no answer within {seconds:g} s" for key in asked if key in late}
+    return answers, failed | {key: f"no answer within {patience:g} s" for key in asked if key in late}
 
 
 def said(error: BaseException) -> str:

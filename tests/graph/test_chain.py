@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from egress_assets.definitions import accepted, build
+from egress_assets.engine import glance
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.layout import parse_asset_key
 from egress_assets.sandbox import stop
@@ -77,6 +78,24 @@ def test_every_scrubbed_table_has_a_passed_gate(chain: Any):
     passed = {check.asset_key for check in result.get_asset_check_evaluations() if check.passed}
     assert passed == scrubbed
     assert len(scrubbed) == 8
+
+
+def test_every_materialisation_tells_its_whole_story_again_where_nothing_was_to_do(
+    chain: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Previews, pictures and columns come from evidence; what could not be shown would say so."""
+    monkeypatch.setattr(glance, "SECONDS", 120)
+    for key, found in told(chain("shop")).items():
+        assert "not shown" not in str(found), key
+        assert found["bytes_a_day"].startswith("![bytes a day](data:image/svg+xml;base64,")
+        assert found["dagster/column_lineage"].deps_by_column
+        assert found["rows"] > 0
+        assert found["compression_ratio"] > 1
+        assert ("preview" in found) == (key.path[0] == "scrub")
+    tables = told(chain("shop", asset_selection=[dg.AssetKey(["scrub", "shop", "shared", "public", "customers"])]))
+    (customers,) = tables.values()
+    assert len(customers["preview"].records) == 10
+    assert all(record.data["email"].endswith("@example.invalid") for record in customers["preview"].records)
 
 
 def test_one_table_by_hand_keeps_the_others(chain: Any):

@@ -15,6 +15,7 @@ from dagster._serdes import serialize_value
 
 from egress_assets import results
 from egress_assets.definitions import ops
+from egress_assets.engine import glance
 from egress_assets.engine.delivery.run import run as deliver
 from egress_assets.engine.errors import StoreUnavailable
 from egress_assets.engine.evidence.records import CheckRecord, Column, Draft, ObjectRecord, Pointer, Position, digest
@@ -45,6 +46,7 @@ NUMBERS = {
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Platform:
     monkeypatch.setenv("EGRESS_NOW", NOW)
+    monkeypatch.setattr(glance, "SECONDS", 60)
     return platform(
         recipients={"agent": {"transfer_type": "folder", "sla": "06:00"}},
         settings={"agent": {"path": str(tmp_path)}},
