@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from egress_assets.engine.catalog.models import Catalog
@@ -15,8 +14,6 @@ from egress_assets.engine.notify.folder import Folder
 from egress_assets.engine.notify.mail import Mail
 from egress_assets.engine.notify.webhook import Webhook
 from egress_assets.engine.notify.words import Message
-
-OUTBOX = Path(".egress/notifications")  # of the sandbox, beside what else lies under .egress
 
 
 class Sender(Protocol):
@@ -35,7 +32,7 @@ def channels(catalog: Catalog, env: str) -> Mapping[str, Opener]:
     there is no channel.
     """
     if env == "sandbox":
-        return {"folder": partial(Folder, OUTBOX)}
+        return {"folder": _folder}
     notify = catalog.endpoints.notify or _NOBODY
     provider = CatalogProvider(catalog, env)
     found: dict[str, Opener] = {}
@@ -47,6 +44,12 @@ def channels(catalog: Catalog, env: str) -> Mapping[str, Opener]:
 
 
 _NOBODY = NotifyModel.model_construct(mail=None, webhook=None, ui="")
+
+
+def _folder() -> Folder:
+    from egress_assets.sandbox.state import state_folder  # not in the production image
+
+    return Folder(state_folder() / "notifications")
 
 
 def _mail(model: MailModel, provider: CatalogProvider) -> Mail:
