@@ -1,6 +1,15 @@
 """Jobs and schedules: one job a dataset for the whole chain of one date, started at the dataset's time of day.
 
 One run does dump, scrub, mirror and delivery: a hop by automation costs a tick and a process start, seconds of each.
+
+A date is started once: its run key is the date, which Dagster remembers for ever, also of a run that failed. It comes
+from the time that the tick was scheduled for, not from the clock when it is evaluated: a daemon that was down starts
+the date that it missed. A time of day that a change of clocks skips is a tick at the next one that exists; one that
+comes twice is one tick.
+
+Catching up: after an outage Dagster evaluates the last missed tick alone. The dates before it, and those whose run
+failed, are seen by the reconcile sensor, which asks evidence and not Dagster what lacks; or a person starts the range
+job, which does nothing for dates that are there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,10 +53,7 @@ def job(catalog: Catalog, dataset: str, chain: Sequence[Stage]) -> Job:
 
 
 def schedule(catalog: Catalog, dataset: str, job: Job) -> dg.ScheduleDefinition | None:
-    """Start the job every day at the dataset's `schedule`, for the newest date that is complete by then.
-
-    Dagster runs the latest tick that it missed, not all of them: dates of a longer outage start by hand.
-    """
+    """Start the job every day at the dataset's `schedule`, for the newest date that is complete by then."""
     at = catalog.dataset(dataset).schedule
     if at is None:
         return None

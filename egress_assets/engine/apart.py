@@ -14,7 +14,7 @@ def apart(pointer: Pointer, tables: frozenset[str]) -> tuple[str, ...]:
     if lacking := sorted(tables - set(entries)):
         said.append(f"{named(lacking)} not made yet")
     snapshots: dict[str, list[str]] = {}
-    for table in sorted(tables & set(entries), key=lambda table: entries[table].attempt):
+    for table in sorted(tables & set(entries), key=lambda table: entries[table].position.at):
         snapshots.setdefault(entries[table].snapshot, []).append(table)
     if len(snapshots) > 1:
         groups = "; ".join(named(sorted(group)) for group in snapshots.values())

@@ -69,6 +69,28 @@ def test_a_run_is_for_the_day_that_the_label_says(tmp_path: Path, engine, label:
     assert dates(defs, datetime(2026, 6, 14, 12, tzinfo=UTC), datetime(2026, 6, 15, 12, tzinfo=UTC)) == [date]
 
 
+def test_a_tick_that_is_late_is_for_the_date_that_it_was_scheduled_for(defs: dg.Definitions):
+    """A daemon that comes back at noon four days later: the wall clock has nothing to say."""
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime(2026, 6, 15, 0, 30, tzinfo=UTC), repository_def=defs.get_repository_def()
+    )
+    (request,) = schedule_of(defs).evaluate_tick(context).run_requests or []
+    assert (request.run_key, request.partition_key) == ("2026-06-14", "2026-06-14")
+
+
+def test_the_same_date_has_the_same_run_key_whichever_tick_asks(defs: dg.Definitions):
+    """Twice the same time of day on 25 October, an hour apart, were Dagster ever to tick at both."""
+    keys = set()
+    for hour in (0, 1):  # 01:30 BST and 01:30 GMT
+        context = dg.build_schedule_context(
+            scheduled_execution_time=datetime(2026, 10, 25, hour, 30, tzinfo=UTC),
+            repository_def=defs.get_repository_def(),
+        )
+        (request,) = schedule_of(defs).evaluate_tick(context).run_requests or []
+        keys.add(request.run_key)
+    assert keys == {"2026-10-24"}
+
+
 def test_before_the_datasets_start_nothing_runs(defs: dg.Definitions):
     context = dg.build_schedule_context(
         scheduled_execution_time=datetime(2026, 3, 1, 1, 30, tzinfo=UTC), repository_def=defs.get_repository_def()

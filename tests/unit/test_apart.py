@@ -10,9 +10,9 @@ TABLES = frozenset({"public.a", "public.b", "public.c"})
 
 
 def pointer(**snapshots: str) -> Pointer:
-    """Tables by letter; attempts sort like their snapshots, as they do in time."""
+    """Tables by letter, snapshots `s<position>`."""
     entries = {
-        f"public.{table}": Entry(f"20261120T0102030{said[-1]}-0a1b2c3d", "m", f"c-{table}", Position("x", 1), said)
+        f"public.{table}": Entry("20261120T010203004-0a1b2c3d", "m", f"c-{table}", Position("x", int(said[1:])), said)
         for table, said in snapshots.items()
     }
     return Pointer(scrub_unit("shop", "shared"), "2026-11-19", 1, entries, "", None, "n")
