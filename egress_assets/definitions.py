@@ -11,9 +11,10 @@ from egress_assets import automation, deliveries, dumps, housekeeping, mirrors, 
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.environment import environment
+from egress_assets.overview import asset as overview
 from egress_assets.ranges import jobs as ranges
 from resources.endpoints import resources
-from sensors import arrivals
+from sensors import every
 
 FACTORIES = {"dump": dumps.assets, "scrub": scrubs.assets, "mirror": mirrors.assets, "delivery": deliveries.assets}
 
@@ -41,13 +42,13 @@ def build(catalog: Catalog, *, engine: stages.Engine = stages.engine) -> dg.Defi
     with accepted():
         graph = ops(catalog)
         jobs = schedules.jobs(catalog, graph)
-        daily = [schedules.schedule(catalog, dataset, job) for dataset, job in jobs.items()]
-        observed = [sources.asset(catalog, name) for name in catalog.datasets]
+        daily = filter(None, [schedules.schedule(catalog, dataset, job) for dataset, job in jobs.items()])
+        observed = [*(sources.asset(catalog, name) for name in catalog.datasets), overview(catalog)]
         built = dg.Definitions(
             assets=[FACTORIES[s.unit.stage](s, engine) for s in graph] + [asset for asset in observed if asset],
             jobs=[*jobs.values(), *ranges(catalog, graph, engine)],
-            schedules=[*(schedule for schedule in daily if schedule), housekeeping.schedule(catalog)],
-            sensors=[automation.sensor(), *arrivals.sensors(catalog, jobs)],
+            schedules=[*daily, housekeeping.schedule(catalog)],
+            sensors=[automation.sensor(), *every.sensors(catalog, graph, jobs)],
             resources=resources(catalog, environment()),
             executor=dg.in_process_executor,
         )

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import units_of
+from egress_assets.engine.errors import ManifestInvalid
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.failures import Failure
 from egress_assets.engine.evidence.memory import Memory
@@ -70,8 +71,8 @@ class Seen:
 def look(catalog: Catalog, evidence: Evidence, dates: Mapping[str, list[str]], memory: Memory | None = None) -> Seen:
     """Read what evidence says of these dates of each dataset.
 
-    Memory: their pointers. Raises Unread when `memory` allows no more reads in this round; StoreError's kinds,
-    ManifestInvalid.
+    A pointer or manifest that can't be read is a failure of its unit and date. Memory: their pointers. Raises Unread
+    when `memory` allows no more reads in this round; StoreError's kinds; ManifestInvalid for other records.
     """
     memory = memory or Memory()
     asked = [(unit, days) for name, days in dates.items() if days for unit in units_of(catalog, name)]
@@ -83,19 +84,25 @@ def look(catalog: Catalog, evidence: Evidence, dates: Mapping[str, list[str]], m
         for found in pool.map(lambda ask: _look(evidence, memory, *ask), asked):
             seen.versions |= found.versions
             seen.truths |= found.truths
+            seen.failures |= found.failures
             seen.unsealed |= found.unsealed
     seen.receipts = receipts(evidence, memory, {date for _, date in wanted})
+    return seen
+
+
+def look_at(evidence: Evidence, slots: Mapping[Slot, str], memory: Memory) -> Seen:
+    """Pointers of which the ETag is known, and the receipts of their dates. Raises as `look`."""
+    seen = Seen(versions=dict(slots))
+    by_date = [receipts(evidence, memory, {date}) for date in {date for _, date in slots}]
+    seen.receipts = {name: each for found in by_date for name, each in found.items()}
+    _read_truths(evidence, memory, seen)
     return seen
 
 
 # ------------------------------------------------------------------------------------------------------------- a unit
 def _look(evidence: Evidence, memory: Memory, unit: Unit, days: list[str]) -> Seen:
     found = Seen(versions=pointed(evidence, unit, days[0], days[-1]))
-    for (_, date), etag in found.versions.items():
-        key = pointer_key(unit, date)
-        truth = memory.get(key, etag, partial(_truth, evidence, unit, date))
-        if truth is not None:
-            found.truths[unit, date] = truth
+    _read_truths(evidence, memory, found)
     absent = [date for date in days if (unit, date) not in found.versions]
     if absent:
         found.unsealed = {(unit, date): note for date, note in unsealed(evidence, unit, absent).items()}
@@ -112,6 +119,17 @@ def pointed(evidence: Evidence, unit: Unit, first: str, last: str) -> dict[Slot,
             break
         found[unit, date] = listed.etag
     return found
+
+
+def _read_truths(evidence: Evidence, memory: Memory, found: Seen) -> None:
+    for slot, etag in found.versions.items():
+        try:
+            truth = memory.get(pointer_key(*slot), etag, partial(_truth, evidence, *slot))
+        except ManifestInvalid as error:
+            found.failures[slot] = Failure(*slot, error.code, error.message, error.hint, retryable=False, at=0)
+            continue
+        if truth is not None:
+            found.truths[slot] = truth
 
 
 def _truth(evidence: Evidence, unit: Unit, date: str) -> Truth | None:
@@ -163,7 +181,7 @@ def missed(evidence: Evidence, memory: Memory, wanted: set[Slot]) -> dict[Slot, 
 
 
 def receipts(evidence: Evidence, memory: Memory, dates: set[str]) -> Mapping[tuple[str, str, str], list[Receipt]]:
-    """Receipts of the dates by recipient, pipeline and date: one listing over all of them."""
+    """Receipts of the dates by recipient, pipeline and date: one listing from the first date to the last."""
     if not dates:
         return {}
     first, last = min(dates), max(dates)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from egress_assets.engine import hours
 from egress_assets.engine.catalog.models import Catalog
@@ -25,7 +25,7 @@ from egress_assets.engine.housekeeping import stores_of
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.partition import Calendar, parse_date
 from egress_assets.engine.quiet import quiet_until
-from egress_assets.engine.reconcile.look import Entries, Sight
+from egress_assets.engine.reconcile.look import Entries, Sight, began
 from egress_assets.engine.seen import Slot
 
 POSSIBLE = 45
@@ -201,11 +201,6 @@ def _expired(catalog: Catalog, parent: Unit, wanted: Entries, at: datetime) -> b
     days = [catalog.endpoints.stores[name].expire_days.get(parent.stage) for name in stores_of(catalog, parent)]
     limit = min((day for day in days if day is not None), default=None)
     return limit is not None and any(began(attempt) + timedelta(days=limit) <= at for attempt, _ in wanted.values())
-
-
-def began(attempt: str) -> datetime:
-    """When an attempt began, by the platform's clock: the head of its id."""
-    return datetime.strptime(attempt[:18], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
 
 
 def is_held(catalog: Catalog, dataset: str, unit: Unit, sight: Sight) -> bool:

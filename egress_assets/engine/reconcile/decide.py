@@ -11,7 +11,7 @@ its run key holds what was decided on, so a lost cursor asks for nothing twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -61,20 +61,20 @@ def decide(
     sight: Sight,
     found: Iterable[Case],
     *,
-    busy: Iterable[tuple[str, str]],
+    busy: Container[tuple[str, str]],
     cursor: Cursor,
     at: datetime,
 ) -> Decision:
     """The runs to ask for now. `busy`: (dataset, date) that somebody works on; their patience begins anew."""
-    taken, second = set(busy), microseconds(at) // 1_000_000
-    waiting = [case for case in found if (case.dataset, case.date) not in taken]
+    second = microseconds(at) // 1_000_000
+    waiting = [case for case in found if (case.dataset, case.date) not in busy]
     since = {case.name: min(cursor.since.get(case.name, second), second) for case in waiting}
     rungs = [(case, _rung(case, timedelta(seconds=second - since[case.name]))) for case in waiting]
     asks = [ask for ask in _asks(catalog, sight, rungs) if ask.run_key not in cursor.asked]
     oldest = min((days[0] for days in dates(catalog, at).values() if days), default="")
     asked = {key: date for key, date in cursor.asked.items() if date >= oldest}
     asked |= {ask.run_key: ask.date for ask in asks[:AT_MOST]}
-    missed = tuple(_missed(catalog, sight, taken, at))[:AT_MOST]
+    missed = tuple(_missed(catalog, sight, busy, at))[:AT_MOST]
     return Decision(tuple(asks[:AT_MOST]), missed, Cursor(since, asked), len(asks[AT_MOST:]))
 
 
@@ -105,10 +105,10 @@ def _selection(catalog: Catalog, sight: Sight, own: list[Case]) -> tuple[Unit, .
     return tuple(unit for unit in units if not is_held(catalog, dataset, unit, sight))
 
 
-def _missed(catalog: Catalog, sight: Sight, taken: set[tuple[str, str]], at: datetime) -> Iterator[Missed]:
+def _missed(catalog: Catalog, sight: Sight, busy: Container[tuple[str, str]], at: datetime) -> Iterator[Missed]:
     for dataset, days in dates(catalog, at).items():
         for date, units in without(catalog, dataset, sight, days, at).items():
-            if is_possible(catalog, dataset, date, at) or (dataset, date) in taken:
+            if is_possible(catalog, dataset, date, at) or (dataset, date) in busy:
                 continue
             for unit in units:
                 reason = _reason(catalog, dataset, sight.failures.get((unit, date)))

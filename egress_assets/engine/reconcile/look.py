@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -22,13 +23,15 @@ from egress_assets.engine.evidence.failures import Failure
 from egress_assets.engine.evidence.here import is_gone
 from egress_assets.engine.evidence.memory import Memory, Unread
 from egress_assets.engine.evidence.proofs import Receipt
-from egress_assets.engine.evidence.records import Manifest
-from egress_assets.engine.layout import Unit, manifest_key, pointer_key
+from egress_assets.engine.evidence.records import Manifest, Note
+from egress_assets.engine.layout import Unit, manifest_key, note_key, parse_note_key, pointer_key
 from egress_assets.engine.seen import READERS, Slot
 
 Entries = Mapping[str, tuple[str, str]]
 """(attempt, content digest) by table."""
 _AT_ONCE = 20
+GIVEN_UP = timedelta(hours=24)
+"""When an attempt of another host is taken for dead, as the sweep does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,23 @@ def look(catalog: Catalog, evidence: Evidence, dates: Mapping[str, list[str]], m
     return sight
 
 
-def under_way(evidence: Evidence, slots: Iterable[Slot]) -> set[Slot]:
-    """Those whose newest attempt has no manifest and may still run: a few small requests each."""
-    found = ((unit, date, seen.unsealed(evidence, unit, [date])) for unit, date in slots)
-    return {(unit, date) for unit, date, notes in found if date in notes and not is_gone(notes[date])}
+def under_way(evidence: Evidence, slots: Iterable[Slot], at: datetime) -> bool:
+    """Whether an attempt at one of these may still run: it has no manifest, is not gone, and began within GIVEN_UP."""
+    return any(_runs(evidence, unit, date, at) for unit, date in slots)
+
+
+def _runs(evidence: Evidence, unit: Unit, date: str, at: datetime) -> bool:
+    keys = [listed.key for listed in evidence.store.list(note_key(unit, date, ""))]
+    attempt = parse_note_key(keys[-1])[2] if keys else ""
+    if not attempt or at - began(attempt) > GIVEN_UP or evidence.store.head(manifest_key(unit, date, attempt)):
+        return False
+    there = evidence.store.read(keys[-1])
+    return there is not None and not is_gone(Note.parse(there[0]))
+
+
+def began(attempt: str) -> datetime:
+    """When an attempt began, by the platform's clock: the head of its id."""
+    return datetime.strptime(attempt[:18], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
 
 
 def _newest(receipts: Iterable[list[Receipt]]) -> dict[Slot, Receipt]:
@@ -123,11 +139,11 @@ class _Reader:
             return slot, {}, None
         try:
             fact = {above: self._fact(above)}
-        except Unread:
+        except (Unread, ManifestInvalid):  # not read yet, or `status` says that it can't be
             return slot, {}, None
         try:
             return slot, fact, self._made_from(slot, parent, table)
-        except Unread:
+        except (Unread, ManifestInvalid):
             return slot, {}, None
 
     def _fact(self, slot: Slot) -> Fact:
