@@ -22,6 +22,7 @@ def date_of(context: dg.AssetExecutionContext, calendar: Calendar) -> str:
     which is after the work. Raises CatalogError.
     """
     if not context.has_partition_key:
-        raise CatalogError("the run has no date", hint="Launch it for one partition, for example 2026-11-20.")
+        hint = "Launch it for one partition, for example 2026-11-20. Many dates: a backfill, or the range job."
+        raise CatalogError("the run has no date", hint=hint)
     calendar.require_known(context.partition_key, now())
     return context.partition_key
