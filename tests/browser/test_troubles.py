@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import DELIVERY
 from tests.browser.ui import Ui
@@ -16,6 +17,8 @@ PRODUCTS = "scrub/shop/shared/public/products"
 def test_a_failed_gate_tells_on_the_checks_page_what_it_found(ui: Ui, refused_by_the_gate: str):
     ui.asset(PRODUCTS, "checks")
     ui.sees("Failed", ui.dagster.dates[-1], re.compile("did not pass its gate: .* 1 x email in description"))
+    cells = ui.page.get_by_role("row").filter(has_text="no_direct_identifiers")
+    expect(cells.first).to_contain_text(re.compile("public.products.*description.*no_direct_identifiers.*email.*1"))
     assert "jane.doe" not in ui.text
     ui.picture("gate")
 
@@ -25,7 +28,7 @@ def test_a_run_that_the_gate_refused_says_what_to_do(ui: Ui, refused_by_the_gate
     assert said.startswith("GateFailed: scrub/shop/shared "), said
     assert "egress list-masks" in said
     assert "jane.doe" not in said
-    ui.picture("gate-run")
+    ui.picture("gate-run", above="Stack Trace")
 
 
 def test_a_held_recipient_fails_its_delivery_alone_and_says_who_why_and_the_way_out(ui: Ui, held: str):
@@ -33,7 +36,7 @@ def test_a_held_recipient_fails_its_delivery_alone_and_says_who_why_and_the_way_
     assert said.startswith("Held: "), said
     for word in ("acme", "wrong columns since Monday", "egress unhold recipient acme"):
         assert word in said, said
-    ui.picture("held")
+    ui.picture("held", above="Stack Trace")
     ui.run(held)
     ui.sees("Succeeded (2)", "Errored (1)")
     assert DELIVERY not in ui.dagster.materialised(DELIVERY)
@@ -74,4 +77,4 @@ def test_a_users_mistake_ends_in_a_sentence_with_its_way_out(
     said = ui.failure(mistaken[what])
     assert re.match(sentence, said), said
     assert way_out in said.split("Stack Trace")[0], said
-    ui.picture(f"failure-{what}")
+    ui.picture(f"failure-{what}", above="Stack Trace")

@@ -65,12 +65,14 @@ class Ui:
     def dialog(self) -> Locator:
         return self.page.get_by_role("dialog")
 
-    def picture(self, name: str) -> None:
-        """The page as a file: of the docs when they are to be written, else of this test."""
+    def picture(self, name: str, above: str = "") -> None:
+        """The page as a file, down to the text `above`: of the docs when they are to be written, else of this test."""
         file = (PICTURES if WRITE else self.folder) / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         self.page.mouse.move(0, 0)
-        self.page.screenshot(path=file, animations="disabled")
+        end = self.page.get_by_text(above).first.bounding_box() if above else None
+        height = end["y"] if end else 950
+        self.page.screenshot(path=file, animations="disabled", clip={"x": 0, "y": 0, "width": 1500, "height": height})
         assert file.stat().st_size < LARGEST, f"{file} has {file.stat().st_size} bytes"
 
     # -------------------------------------------------------------------------------------------------------- lineage
