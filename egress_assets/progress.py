@@ -16,13 +16,19 @@ from egress_assets.engine.progress import Meter, Tick, amount, described, durati
 logger = logging.getLogger(__name__)
 
 EVERY = 5.0  # seconds between two lines
+_Line = tuple[str, tuple[object, ...]]
 
 
 class Progress:
-    """`with Progress(title) as on: run(..., on=on)`. Listens from many threads; memory as engine/progress.py says."""
+    """`with Progress(title) as on: run(..., on=on)`. Listens from many threads; memory as engine/progress.py says.
 
-    def __init__(self, title: str, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
-        self._title, self._every, self._clock = title, every, clock
+    `phases=False` leaves out begins and ends: where one run does hundreds of short stages, they would be all there is.
+    """
+
+    def __init__(
+        self, title: str, *, phases: bool = True, every: float = EVERY, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._title, self._phases, self._every, self._clock = title, phases, every, clock
         self._lock = threading.Lock()
         self._meter: Meter | None = None
         self._ended = threading.Event()
@@ -41,14 +47,14 @@ class Progress:
         self.close(how="ended" if kind is None else "broke off")
 
     def __call__(self, tick: Tick) -> None:
-        at, said = self._clock(), []
+        at = self._clock()
+        said: list[_Line] = []
         with self._lock:
             if self._meter is None or self._meter.phase != tick.phase:
                 said = [*self._end(at), ("%s: %s began", (self._title, tick.phase))]
                 self._meter = Meter(tick.phase, at)
             self._meter.hear(tick, at)
-        for text, facts in said:  # not under the lock: a log line is a write to Dagster's storage
-            logger.info(text, *facts)
+        self._say(said)
 
     def tell(self) -> None:
         """Log where the phase is, if one is under way."""
@@ -63,10 +69,14 @@ class Progress:
         with self._lock:
             said = self._end(self._clock(), how)
             self._meter = None
-        for text, facts in said:
+        self._say(said)
+
+    def _say(self, said: list[_Line]) -> None:
+        """Not under the lock: a log line is a write to Dagster's storage."""
+        for text, facts in said if self._phases else ():
             logger.info(text, *facts)
 
-    def _end(self, at: float, how: str = "ended") -> list[tuple[str, tuple[object, ...]]]:
+    def _end(self, at: float, how: str = "ended") -> list[_Line]:
         if self._meter is None:
             return []
         reading, took = self._meter.read(at), at - self._meter.began

@@ -186,7 +186,7 @@ class _Range:
     def _stage(self, stage: Stage, date: str) -> StageResult:
         names = (stage.dataset,) if stage.unit.stage in ("dump", "scrub") else stage.unit.names
         again = {"again": True} if self.asked.again and stage.unit.stage != "delivery" else {}
-        with Progress(f"{stage.unit.title} {date}") as on:
+        with Progress(f"{stage.unit.title} {date}", phases=False) as on:
             return self.engine(stage.unit.stage)(self.platform, *names, date, on=on, **again)
 
     def _refused(self, stage: Stage, date: str, error: EgressError) -> Iterator[Event]:

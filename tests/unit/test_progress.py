@@ -192,6 +192,15 @@ def test_ticks_are_silent_until_the_next_line_is_due(clock: Clock, said):
     assert said()[1].startswith("t: dump ~99 %, ")
 
 
+def test_phases_may_be_left_out_where_a_run_has_hundreds_of_stages(clock: Clock, said):
+    with Progress("t", phases=False, every=3600, clock=clock) as on:
+        on(Tick("lock", "shop", 2, 2, unit="tables", finished=True))
+        on(Tick("dump", "public.a", MB))
+        clock.at += 5
+        on.tell()
+    assert said() == ["t: dump 1.0 MB, 200.0 kB/s; now public.a"]
+
+
 def test_nothing_under_way_is_nothing_to_tell(clock: Clock, said):
     Progress("t", clock=clock).tell()
     assert said() == []
