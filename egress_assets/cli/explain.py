@@ -63,6 +63,8 @@ def _told(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     yield "manifest", f"{step['manifest']} sha256 {step['manifest_digest']}"
     yield "source", _source(step)
+    if again := step["confirmed"]:
+        yield "confirmed", _position(again, again["snapshot"]) or f"as of {again['at']}"
     if "rows" not in step:
         return
     rows = f"{number(step['rows'])} rows, " if step["rows"] is not None else ""
@@ -78,14 +80,13 @@ def _told(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _source(step: Mapping[str, Any]) -> str:
-    at = step["source"]
+    return ", ".join(filter(None, (_position(step["source"], step["snapshot"]), f"as of {step['as_of']}")))
+
+
+def _position(at: Mapping[str, Any], snapshot: str) -> str:
     if at["kind"] == "lsn":
-        where = f"LSN {at['lsn']} of system {at['system']}, timeline {at['timeline']}, snapshot {step['snapshot']}, "
-    elif at["kind"] == "parent":
-        where = f"generation {at['generation']} of {at['unit']}, "
-    else:
-        where = ""
-    return f"{where}as of {step['as_of']}"
+        return f"LSN {at['lsn']} of system {at['system']}, timeline {at['timeline']}, snapshot {snapshot}"
+    return f"generation {at['generation']} of {at['unit']}" if at["kind"] == "parent" else ""
 
 
 def _around(said: Mapping[str, Any]) -> Iterator[Shown]:

@@ -218,6 +218,14 @@ def test_what_a_newer_run_replaced_is_superseded_and_says_by_what(p):
     assert len(said["receipts"]) == 1, "what was delivered of it stays told"
 
 
+def test_equal_content_keeps_its_bytes_and_says_where_they_were_confirmed(p):
+    first = told(p, key_of(p))["told"][0]
+    materialise(p, SCRUB)
+    (step,) = told(p, key_of(p))["told"]
+    assert (first["confirmed"], step["attempt"], step["generation"]) == (None, first["attempt"], 2)
+    assert (step["source"], step["confirmed"]["snapshot"]) == (first["source"], attempt_of(p))
+
+
 @pytest.mark.parametrize("dead", [True, False])
 def test_an_attempt_without_a_manifest_is_unsealed(p, dead):
     from egress_assets.engine.evidence import here

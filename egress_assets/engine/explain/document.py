@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from egress_assets.engine.evidence.records import Column, Position
+from egress_assets.engine.evidence.records import Column, Entry, Position
 from egress_assets.engine.explain.steps import Seen, Step
 from egress_assets.engine.explain.story import Delivered, Story
 from egress_assets.engine.holds import since
@@ -43,9 +43,15 @@ def _step(step: Step) -> dict[str, Any]:
     said |= {
         "manifest": step.manifest_key, "manifest_digest": step.manifest.digest, "store": draft.store,
         "source": position(draft.position), "snapshot": draft.snapshot, "as_of": draft.as_of,
+        "confirmed": _confirmed(step.confirmed),
         "basis": dict(draft.basis), "parents": [*draft.parents], "facts": dict(draft.facts),
     }  # fmt: skip
     return said | _content(step)
+
+
+def _confirmed(entry: Entry | None) -> dict[str, Any] | None:
+    """Where a later run stood that found the same content."""
+    return {**position(entry.position), "snapshot": entry.snapshot} if entry else None
 
 
 def _content(step: Step) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.evidence.here import is_gone
-from egress_assets.engine.evidence.records import Manifest, Note, ObjectRecord, Pointer, TableRecord
+from egress_assets.engine.evidence.records import Entry, Manifest, Note, ObjectRecord, Pointer, TableRecord
 from egress_assets.engine.layout import Unit, manifest_key, note_key
 from egress_assets.engine.mirror.inventory import Copied
 from egress_assets.engine.platform import Platform
@@ -47,6 +47,12 @@ class Step:
     manifest: Manifest | None = None
     record: TableRecord | None = None
     detail: str = ""
+
+    @property
+    def confirmed(self) -> Entry | None:
+        """The pointer's entry when a later run found equal content and kept these bytes: it has that run's position."""
+        entry = self.pointer.entries.get(self.table) if self.pointer and self.state == "current" else None
+        return entry if entry and self.manifest and entry.position != self.manifest.draft.position else None
 
     @property
     def manifest_key(self) -> str:
