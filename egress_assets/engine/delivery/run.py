@@ -68,7 +68,7 @@ def _delivered(platform: Platform, spec: Spec, date: str, on: Listener) -> Stage
     require_environment(platform, spec)
     watch = spec.watch(platform)
     watch.require_none()
-    on(Tick("seal", spec.title, unit="files"))  # what has to be converted or joined is made here
+    on(Tick("prepare", spec.title, unit="files"))  # what has to be converted or joined is made here
     goods = consignment(platform, spec, date)
     settings = platform.provider.recipient(spec.recipient)
     transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)
