@@ -47,6 +47,7 @@ def refused(key: dg.AssetKey, table: str, error: GateFailed) -> dg.AssetCheckRes
     if not records or table in at_fault:
         rows = list(findings(table, records))
         metadata: dict[str, Any] = {"findings": previews.table(_FINDING, rows)} if rows else {}
+        metadata |= {"hint": error.hint} if error.hint else {}
         return dg.AssetCheckResult(
             asset_key=key, check_name=GATE, passed=False, description=error.message, metadata=metadata
         )

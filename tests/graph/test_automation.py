@@ -8,6 +8,7 @@ import pytest
 
 from egress_assets.automation import WHOLE
 from egress_assets.engine.errors import GateFailed, StoreUnavailable
+from egress_assets.engine.evidence.records import CheckRecord
 from tests.graph.conftest import DATE, DELIVERY, DUMP, MIRROR, OTHER, SCRUB, Runner, StandIn
 
 CUSTOMERS, ORDERS = SCRUB["public.customers"], SCRUB["public.orders"]
@@ -82,6 +83,19 @@ def test_a_date_whose_gate_failed_once_moves_when_it_has_passed(ticks: Ticks, en
     engine.content["scrub"] = "v2"
     ticks.runner.run(*SCRUB.values())
     assert ticks.tick() == {MIRROR: {DATE}, DELIVERY: {DATE}}
+
+
+def test_after_a_failed_gate_the_table_at_fault_alone_has_to_be_made_again(ticks: Ticks, engine: StandIn):
+    """A clean table that had failed with it would hold the mirror back for good: nobody makes that one again."""
+    bad, clean = (CheckRecord("row_counts_match", passed, {"output": 1, "source": 2}) for passed in (False, True))
+    checks = {"public.customers": (bad,), "public.orders": (clean,)}
+    engine.failures["scrub"] = GateFailed("1 check failed", checks=checks)
+    assert not ticks.runner.run(*SCRUB.values()).success
+    assert ticks.tick() == {}
+    engine.failures.clear()
+    engine.content["public.customers"] = "v2"
+    assert ticks.runner.run(CUSTOMERS).success
+    assert ticks.tick() == {MIRROR: {DATE}}
 
 
 def test_the_job_that_did_the_whole_chain_is_not_done_again(ticks: Ticks, engine: StandIn):
