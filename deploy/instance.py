@@ -36,7 +36,7 @@ def shared() -> dict[str, Any]:
         # a sensor that requests many runs submits 3 a second with 8 threads
         "sensors": {"use_threads": True, "num_workers": 4, "num_submit_workers": 8},
         "schedules": {"use_threads": True, "num_workers": 4, "num_submit_workers": 4},
-        # Ticks only: Dagster has no retention of events. The job `housekeeping` prunes those (egress_assets/pruning.py).
+        # Ticks only: Dagster has no retention of events, those are pruned by the job `housekeeping`.
         "retention": {
             "schedule": {"purge_after_days": 90},
             "sensor": {"purge_after_days": {"skipped": 1, "started": 30, "failure": 30, "success": 30}},
