@@ -1,19 +1,21 @@
-"""Small pictures for the UI: SVG in markdown, as the only picture that Dagster's markdown shows without a server.
+"""Small pictures for the UI: SVG in markdown, the only picture that Dagster shows without a server behind it.
 
-Pure, and no Dagster in here. Text that comes from outside is escaped, coordinates are numbers, a picture has some
-hundreds of bytes: it is stored with every materialisation.
+Pure, and no Dagster in here. Text that comes from outside is escaped, coordinates are numbers. Markdown of 1000
+characters or more is hidden behind a link, hence the terse SVG: strokes for columns, coloured words for a legend.
 """
 
 import base64
 from collections.abc import Mapping
 from html import escape
+from itertools import pairwise
 
 WIDTH, HEIGHT = 480, 80
+SHOWN = 1000  # characters of markdown; from there on the UI shows a link (dagster-webserver 1.13)
 _TOP = 18  # pixels for the line above
 _STEP = 16  # from one day to the next: 30 fill the width
-_GREY, _BLUE, _DARK = "#8a8f98", "#7aa7e0", "#2f6fbf"
-_COLOURS = ("#2f6fbf", "#e0a13a", "#4f9d69", "#b65fbf", "#c8553d", "#5f9ea0", "#8a8f98")
-_MOST = 7  # parts of a bar; the rest is `other`
+_BLUE, _DARK = "#7ae", "#26b"
+_COLOURS = ("#26b", "#d92", "#495", "#b5b", "#888")
+_MOST = len(_COLOURS)  # parts of a bar, the last of them for all the others
 
 
 def markdown(svg: str, alt: str) -> str:
@@ -24,34 +26,34 @@ def markdown(svg: str, alt: str) -> str:
 
 
 def days(values: Mapping[str, int]) -> str:
-    """Bytes by date (ascending) as columns, gaps left out; the last one, the run's own, is dark."""
+    """Bytes by date (ascending, at most 30) as columns, gaps left out; the last one, the run's own, is dark."""
     top = max(values.values(), default=0)
-    columns = [
-        f"M{n * _STEP} {HEIGHT}v{-max(1, round((HEIGHT - _TOP) * value / (top or 1)))}h{_STEP - 2}V{HEIGHT}z"
-        for n, value in enumerate(values.values())
-    ]
+    heights = [max(1, round((HEIGHT - _TOP) * value / (top or 1))) for value in values.values()]
+    columns = "".join(f"v-{was}m{_STEP} {was}" for was, _ in pairwise(heights))
+    last = f'<path d="M{_STEP * len(heights) - 8} {HEIGHT}v-{heights[-1]}" stroke="{_DARK}"/>' if heights else ""
     span = " .. ".join(dict.fromkeys((min(values), max(values)))) if values else "no date"
     return _svg(
         HEIGHT,
-        _text(0, 11, f"bytes a day, {span}, at most {size(top)}"),
-        f'<path d="{"".join(columns[:-1])}" fill="{_BLUE}"/><path d="{"".join(columns[-1:])}" fill="{_DARK}"/>',
+        _text(11, f"bytes a day, {span[:30]}, at most {size(top)}"),
+        f'<g stroke-width="14"><path d="M8 {HEIGHT}{columns}" stroke="{_BLUE}"/>{last}</g>',
     )
 
 
 def parts(seconds: Mapping[str, float]) -> str:
-    """Where the time went: one bar, its parts in order, each named with its seconds below."""
+    """Where the time went: one bar, its parts in order, each named with its seconds in its colour."""
     shown = _merged(seconds)
     total = sum(shown.values()) or 1.0
-    bars, names, at = [], [], 0.0
-    for n, (name, spent) in enumerate(shown.items()):
-        wide, colour = WIDTH * spent / total, _COLOURS[n % len(_COLOURS)]
-        bars.append(f'<rect x="{at:.1f}" y="{_TOP}" width="{max(1.0, wide):.1f}" height="18" fill="{colour}"/>')
-        x, y = (n % 4) * WIDTH // 4, _TOP + 36 + 16 * (n // 4)
-        names.append(f'<rect x="{x}" y="{y - 9}" width="9" height="9" fill="{colour}"/>')
-        names.append(_text(x + 13, y, f"{name[:12]} {spent:.2f} s"))
+    bars, names, at = [], [], 0
+    for (name, spent), colour in zip(shown.items(), _COLOURS, strict=False):
+        wide = max(1, round(WIDTH * spent / total))
+        bars.append(f'<path d="M{at} 27h{wide}" stroke="{colour}"/>')
+        names.append(f'<tspan dx="8" fill="{colour}">{escape(name[:9])} {spent:.2f}</tspan>')
         at += wide
-    height = _TOP + 44 + 16 * (max(len(shown) - 1, 0) // 4)
-    return _svg(height, _text(0, 11, f"where {sum(seconds.values()):.2f} s went"), *bars, *names)
+    return _svg(
+        58,
+        _text(11, f"where {total if shown else 0:.2f} s went"),
+        f'<g stroke-width="18">{"".join(bars)}</g><text y="52">{"".join(names)}</text>',
+    )
 
 
 def size(number: int) -> str:
@@ -73,12 +75,12 @@ def _merged(seconds: Mapping[str, float]) -> dict[str, float]:
     return kept | {"other": sum(spent for name, spent in seconds.items() if name not in longest)}
 
 
-def _text(x: int, y: int, text: str) -> str:
-    return f'<text x="{x}" y="{y}">{escape(text)}</text>'
+def _text(y: int, text: str) -> str:
+    return f'<text y="{y}">{escape(text)}</text>'
 
 
 def _svg(height: int, *inside: str) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" '
-        f'font-size="11" fill="{_GREY}">{"".join(inside)}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+        f'style="font:11px sans-serif" fill="#888">{"".join(inside)}</svg>'
     )

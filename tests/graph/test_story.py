@@ -274,7 +274,7 @@ def test_the_bytes_of_the_last_dates_are_a_picture(shop: Platform):
         made(shop, day=day(back))
     picture = svg(told(shop, made(shop))["bytes_a_day"])
     assert f"{day(3)} .. {DATE}" in picture
-    assert picture.count("M") == 4
+    assert picture.count("v-") == 4
 
 
 def test_what_has_changed_since_the_date_before_is_a_table(shop: Platform):
