@@ -231,7 +231,7 @@ def test_a_run_that_failed_at_the_delivery_is_taken_up_there_and_moves_no_byte_a
 # ------------------------------------------------------------------------------------------------------------ any day
 @pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")  # Dagster's own
 def test_a_backfill_of_three_days_is_three_runs_each_with_its_date(bench: Bench):
-    """By the daemon's own code; the queue is left alone, so that the runs can be looked at."""
+    """S0-9, by the daemon's own code; the queue is left alone, so that the runs can be looked at."""
     dates = ["2026-11-03", "2026-11-04", "2026-11-05"]
     given = {"assetSelection": [{"path": ["dump", "late", "whole", "late"]}], "partitionNames": dates}
     answer = bench.graphql(BACKFILL, p=given)

@@ -98,6 +98,13 @@ def test_what_is_done_is_told_at_once_and_not_at_the_end(runner: Runner, catalog
     assert seen == [set(), {"2026-11-10"}, {"2026-11-10", "2026-11-11"}]
 
 
+def test_a_range_that_is_terminated_keeps_the_dates_that_were_done(ranged, runner: Runner, engine: Dated):
+    engine.bad["mirror", "2026-11-11"] = dg.DagsterExecutionInterruptedError()  # type: ignore[assignment]
+    assert not ranged().success
+    assert runner.materialised(DELIVERY) == {"2026-11-10"}
+    assert "2026-11-12" not in {date for _, date, _ in engine.calls}
+
+
 def test_gate_checks_are_told_by_date(ranged, runner: Runner):
     result = ranged()
     assert len(result.get_asset_check_evaluations()) == 3 * len(SCRUB)

@@ -1,4 +1,4 @@
-"""Each day is started once, for the right date, also on days that have a lost or a doubled hour."""
+"""Each day is started once, for the right date, also on days that have a lost or a doubled hour (S0-9)."""
 
 from datetime import UTC, datetime
 from pathlib import Path
