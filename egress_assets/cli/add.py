@@ -23,11 +23,12 @@ def command() -> None:
 @dataset_argument
 @click.argument("table", metavar="SCHEMA.TABLE")
 @click.option("--window", metavar="COLUMN", help="The column that dates a row, for a dataset of `extract: window`.")
+@click.option("--source", metavar="NAME", help="Begin a new dataset from this source of endpoints.yaml, scrubbed.")
 @click.option("--sample", is_flag=True, help="Also read up to 1,000 rows and run the identifier detectors over them.")
 @click.option("--dry-run", is_flag=True, help="Print what would change in the file; write nothing.")
 @json_option
 @click.pass_obj
-def table(state: State, dataset: str, table: str, window: str | None, sample: bool, dry_run: bool) -> None:
+def table(state: State, dataset: str, table: str, **options: Any) -> None:
     """Add a table to a dataset's file, with a mask suggested for every column.
 
     Columns and types come from the live database; no row is read without --sample. Lines marked `# review:` are for a
@@ -35,8 +36,8 @@ def table(state: State, dataset: str, table: str, window: str | None, sample: bo
     """
     from egress_assets.engine.adding import Wish, add_table
 
-    wish = Wish(dataset, table, window or "", sample=sample, dry_run=dry_run)
-    _tell(state, add_table(wish, folder=state.catalog_folder), dry_run=dry_run)
+    wish = Wish(dataset, table, **{name: value for name, value in options.items() if value})
+    _tell(state, add_table(wish, folder=state.catalog_folder), dry_run=wish.dry_run)
 
 
 def _tell(state: State, added: Added, *, dry_run: bool) -> None:

@@ -8,27 +8,27 @@ and are never kept, told or written.
 from __future__ import annotations
 
 import difflib
-import fcntl
 import logging
-import os
-import stat
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from egress_assets.engine import masks
-from egress_assets.engine.catalog.document import read_document
+from egress_assets.engine.catalog.document import Document, parse_document, read_document
 from egress_assets.engine.catalog.insertion import insert_table
 from egress_assets.engine.catalog.loader import catalog_folder, load_catalog
 from egress_assets.engine.catalog.models import Catalog, DatasetModel
 from egress_assets.engine.catalog.problems import choices
+from egress_assets.engine.catalog.values import NAME
+from egress_assets.engine.catalog.writing import read, replace
 from egress_assets.engine.dump.tasks import ColumnInfo
 from egress_assets.engine.endpoints import open_platform
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.masks.seam import Site
+from egress_assets.engine.partition import now
 from egress_assets.engine.scrub.found import Found, find_table
 from egress_assets.engine.scrub.suggest import Suggestion, suggest, yaml_key
 
@@ -56,11 +56,15 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is asked for. `window` is the column that dates a row; empty: choose one where the dataset needs it."""
+    """What is asked for. `window` is the column that dates a row; empty: choose one where the dataset needs it.
+
+    `source` begins a dataset that has no file yet: scrubbed, from yesterday on.
+    """
 
     dataset: str
     table: str
     window: str = ""
+    source: str = ""
     sample: bool = False
     dry_run: bool = False
 
@@ -74,8 +78,8 @@ def add_table(wish: Wish, *, folder: Path | None = None, env: str | None = None)
     """
     folder = catalog_folder() if folder is None else folder
     file = _file(folder, wish)
-    text = _read(file)
-    catalog = _with_stub(folder, env, file, text, wish)
+    text = read(file) if file.exists() else _begun(folder, wish)
+    catalog = _with_stub(folder, env, text, wish)
     model = catalog.dataset(wish.dataset)
     platform = open_platform(catalog, env)
     found = find_table(platform.provider.source(model.source or ""), wish.table, sample=wish.sample)
@@ -85,23 +89,31 @@ def add_table(wish: Wish, *, folder: Path | None = None, env: str | None = None)
     _require_right(load_catalog(folder, env, instead={wish.dataset: changed}), found, wish)
     added = Added(
         wish.dataset, wish.table, file, suggestions, {c.name: c.type for c in found.relation.columns}, window,
-        _diff(text, changed, file), found.sampled_rows, notes,
+        _diff(text if file.exists() else "", changed, file), found.sampled_rows, notes,
     )  # fmt: skip
     if not wish.dry_run:
-        _replace(file, text, changed)
+        replace(file, text if file.exists() else None, changed)
         logger.info("added %s to %s: %d columns", wish.table, file, len(suggestions))
     return added
 
 
 # ------------------------------------------------------------------------------------------------------------ the file
 def _file(folder: Path, wish: Wish) -> Path:
-    """The dataset's file. Raises CatalogError when there is none, or when the table is in it."""
+    """The dataset's file. Raises CatalogError when there is none and none is to begin, or when the table is in it."""
     file = folder / f"{wish.dataset}.yaml"
     known = sorted(p.stem for p in folder.glob("*.yaml") if p.stem.split(".")[0] != "endpoints")
     if wish.dataset not in known:
-        hint = f"{choices(wish.dataset, known).capitalize()}. A dataset begins as a file with `source` and `start`."
+        if wish.source and re.fullmatch(NAME, wish.dataset):
+            return file
+        hint = f"{choices(wish.dataset, known).capitalize()}. A new one begins with --source NAME, or by hand."
         raise CatalogError(f"{wish.dataset!r} is not a dataset", hint=hint)
+    if wish.source:
+        hint = "Leave --source out: a dataset has one source, and its file says which."
+        raise CatalogError(f"{wish.dataset} is a dataset already", hint=hint)
     document = read_document(file, str(file))
+    if document.data is None and document.problems:
+        problems = tuple(map(str, document.problems))
+        raise CatalogError(f"{file.name} can't be read", hint="Correct it first.", problems=problems)
     if wish.table in document.names("tables"):
         _, line = document.place(("tables", wish.table))
         hint = "Change it there; `egress plan` shows what a run would do."
@@ -109,21 +121,26 @@ def _file(folder: Path, wish: Wish) -> Path:
     return file
 
 
-def _read(file: Path) -> str:
-    with file.open(encoding="utf-8", newline="") as stream:
-        return stream.read()
+def _begun(folder: Path, wish: Wish) -> str:
+    """A new dataset's file without its table. A reference to a key, not a key: `egress check` needs none."""
+    said = "../docs/schema/dataset.schema.json"
+    head = f"# yaml-language-server: $schema={said}\n" if (folder / said).is_file() else ""
+    start = (now() - timedelta(days=1)).date().isoformat()
+    key = f"{wish.dataset.upper()}_SCRUB_KEY"
+    return f"{head}source: {yaml_key(wish.source)}\nstart: {start}\nscrub: {{key: {{env: {key}}}}}\n"
 
 
-def _with_stub(folder: Path, env: str | None, file: Path, text: str, wish: Wish) -> Catalog:
+def _with_stub(folder: Path, env: str | None, text: str, wish: Wish) -> Catalog:
     """The catalog as it will be, but for the columns: all else that is wrong with it is told before anything is asked.
 
     So a dataset may get its first table: without one its `source` would be refused.
     """
-    document = read_document(file, str(file))
+    parse_document(text.removeprefix("\ufeff"), document := Document(wish.dataset))
     data: Mapping[str, Any] = document.data if isinstance(document.data, dict) else {}
     window = "column" if data.get("extract") == "window" else ""
     columns = {"column": Suggestion("keep")} if data.get("scrub") else {}
-    stub = insert_table(text, wish.table, _block(wish.table, window, columns), file=file.name) if data else text
+    block = _block(wish.table, window, columns)
+    stub = text if document.problems else insert_table(text, wish.table, block, file=f"{wish.dataset}.yaml")
     return load_catalog(folder, env, instead={wish.dataset: stub})
 
 
@@ -139,46 +156,6 @@ def _block(table: str, window: str, columns: Mapping[str, Suggestion]) -> list[t
 def _diff(before: str, after: str, file: Path) -> str:
     old, new = before.splitlines(), after.splitlines()
     return "\n".join(difflib.unified_diff(old, new, f"a/{file.name}", f"b/{file.name}", lineterm=""))
-
-
-def _replace(file: Path, before: str, after: str) -> None:
-    """Atomic, with the file's own mode and behind its link. Raises CatalogError when it changed meanwhile."""
-    target = file.resolve()
-    try:
-        with _locked(target.parent):
-            if _read(target) != before:
-                hint = "Somebody else has just written it: add the table again."
-                raise CatalogError(f"{file} has changed while the table was looked at", hint=hint)
-            _write(target, after)
-    except OSError as error:
-        hint = "Nothing was changed. `--dry-run` prints what would be written."
-        raise CatalogError(f"{file} can't be written: {error.strerror}", hint=hint) from error
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One `add_table` at a time writes into a folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write(target: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), stat.S_IMODE(target.stat().st_mode))
-            os.fsync(stream.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
 
 
 # --------------------------------------------------------------------------------------------------------- the columns

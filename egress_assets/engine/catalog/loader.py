@@ -37,7 +37,8 @@ def catalog_folder() -> Path:
 def load_catalog(
     path: Path | None = None, env: str | None = None, *, instead: Mapping[str, str] | None = None
 ) -> Catalog:
-    """The whole catalog of a folder, checked; `instead` has texts to be read in place of datasets' files.
+    """The whole catalog of a folder, checked; `instead` has texts to be read in place of datasets' files, also of
+    files that are not there.
 
     An authorisation whose `until` has passed is in `Catalog.lapsed` and no error by itself: the one mirror or delivery
     that needs it is refused when it runs, and midnight doesn't stop the other datasets.
@@ -106,6 +107,8 @@ def _read(folder: Path, env: str, instead: Mapping[str, str]) -> tuple[dict[str,
             problems.append(Problem(f"{shown}/{file.name}", 0, "", text))
         elif file.suffix == ".yaml":
             documents[file.stem] = _document(file, problems, instead.get(file.stem))
+    for name in sorted(instead.keys() - documents.keys()):
+        documents[name] = _document(folder / f"{name}.yaml", problems, instead[name])
     if len(documents) == 1:
         problems.append(Problem(shown, 0, "", "no dataset: a dataset is a file <name>.yaml beside endpoints.yaml"))
     return documents, problems

@@ -301,6 +301,29 @@ def test_a_dataset_without_masks_gets_the_table_alone_and_a_window_where_it_need
     assert done(made, "--catalog", str(folder), "check")["ok"]
 
 
+def test_a_dataset_begins_with_its_first_table(made, catalog: Callable[..., Path]) -> None:
+    folder = catalog(SCRUBBED)
+    schema = folder.parent / "docs" / "schema" / "dataset.schema.json"
+    schema.parent.mkdir(parents=True)
+    schema.write_text("{}")
+    add = ["--catalog", str(folder), "add", "table", "leads", "whole.leads", "--source", "shop_db"]
+    dry = done(made, *add, "--dry-run")
+    assert not (folder / "leads.yaml").exists()
+    done(made, *add)
+    text = (folder / "leads.yaml").read_text()
+    assert text.startswith(
+        "# yaml-language-server: $schema=../docs/schema/dataset.schema.json\n"
+        "source: shop_db\nstart: 2026-11-19\nscrub: {key: {env: LEADS_SCRUB_KEY}}\n"
+        "tables:\n  whole.leads:\n    id: keep\n"
+    )
+    assert dry["diff"].count("\n+") == text.count("\n") + 1, "all of it is new"
+    assert done(made, "--catalog", str(folder), "check")["datasets"] == 2
+    again = run(made, *add)
+    assert (again.code, "leads is a dataset already" in again.err) == (10, True)
+    nowhere = run(made, "--catalog", str(folder), "add", "table", "new", "a.b", "--source", "no_db")
+    assert (nowhere.code, "'no_db' is not a source" in nowhere.err) == (10, True), nowhere.err
+
+
 @pytest.mark.parametrize(
     ("table", "options", "code", "words"),
     [
