@@ -31,11 +31,16 @@ LOADED = {
     "evidence": {"store": "e"}, "sources": {"db": {"dsn": "x"}},
     "stores": {"e": {"bucket": "e", "zone": "trusted"}, "lake": {"bucket": "l", "zone": "trusted"}},
 }  # fmt: skip
+FILES = {"dataset": DATASET, "endpoints": LOADED}
+
+
+schema = cache(catalog_schema)
+printed = cache(text)
 
 
 @cache
 def validator(kind: str) -> Draft202012Validator:
-    return Draft202012Validator(catalog_schema(kind))
+    return Draft202012Validator(schema(kind))
 
 
 def kind_of(file: Path) -> str:
@@ -62,21 +67,21 @@ def test_the_published_schema_is_what_this_program_makes(kind: str) -> None:
     file = PUBLISHED / file_name(kind)
     if os.environ.get("EGRESS_SCHEMA") == "write":
         file.parent.mkdir(exist_ok=True)
-        file.write_text(text(kind) + "\n")
-    assert file.read_text() == text(kind) + "\n", "after a wanted change: make schema"
+        file.write_text(printed(kind) + "\n")
+    assert file.read_text() == printed(kind) + "\n", "after a wanted change: make schema"
 
 
 @pytest.mark.parametrize("kind", ["", *KINDS])
 def test_a_schema_refers_to_nothing_outside_itself_and_has_no_part_that_nobody_uses(kind: str) -> None:
-    references = set(re.findall(r'"\$ref": "([^"]+)"', text(kind)))
-    assert references == {f"#/$defs/{name}" for name in catalog_schema(kind)["$defs"]}
+    references = set(re.findall(r'"\$ref": "([^"]+)"', printed(kind)))
+    assert references == {f"#/$defs/{name}" for name in schema(kind)["$defs"]}
 
 
 def test_a_new_mask_or_transfer_type_is_in_it_by_itself() -> None:
-    mask = catalog_schema("dataset")["$defs"]["Mask"]
+    mask = schema("dataset")["$defs"]["Mask"]
     assert mask["properties"]["mask"]["enum"] == [*masks.registry(), None]
     assert len(mask["allOf"]) == len(masks.registry())
-    recipient = catalog_schema("endpoints")["$defs"]["RecipientModel"]
+    recipient = schema("endpoints")["$defs"]["RecipientModel"]
     assert recipient["properties"]["transfer_type"]["enum"] == list(transfers.registry())
     assert all({"sla", "audience", "env", "retry"} <= set(case["then"]["properties"]) for case in recipient["allOf"])
 
@@ -171,14 +176,20 @@ def test_a_mistake_is_underlined_at_its_key(kind: str, change: dict[str, Any], p
 
 @pytest.mark.parametrize(("kind", "change", "place", "word"), HOSTILE, ids=lambda value: None)
 def test_what_the_schema_refuses_the_loader_refuses_too(
-    tmp_path: Path, kind: str, change: dict[str, Any], place: str, word: str
+    folder: Path, kind: str, change: dict[str, Any], place: str, word: str
 ) -> None:
     """An editor must not underline what would work."""
-    files = {"dataset": DATASET, "endpoints": LOADED}
-    load(tmp_path, files)
-    whole = {**files[kind], **change}
+    whole = {**FILES[kind], **change}
     with pytest.raises(CatalogError):
-        load(tmp_path, files | {kind: {key: value for key, value in whole.items() if value is not None}})
+        load(folder, FILES | {kind: {key: value for key, value in whole.items() if value is not None}})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a catalog that loads, but for the change of a test."""
+    made = tmp_path_factory.mktemp("catalog")
+    load(made, FILES)
+    return made
 
 
 def load(folder: Path, files: Mapping[str, Any]) -> None:
