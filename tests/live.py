@@ -19,9 +19,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import psycopg
 import yaml
@@ -33,7 +34,7 @@ from egress_assets.sandbox.provider import SandboxProvider
 
 ROOT = Path(__file__).resolve().parents[1]
 DAYS = 8
-"""Dates that the catalog of such a Dagster has: the sandbox's events reach back 14 days."""
+"""Dates of the catalog unless it is told: the sandbox's events reach back 14 days."""
 UNFINISHED = {"QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING"}
 T = TypeVar("T")
 
@@ -68,9 +69,9 @@ class Live:
         return (self.home / "dagster.log").read_text(errors="replace")
 
     # ------------------------------------------------------------------------------------------------------ processes
-    def begin(self) -> None:
-        """Returns when the catalog is loaded."""
-        command = [sys.executable, "-m", "egress_assets.sandbox.dev", "--port", str(self.port)]
+    def begin(self, *command: str) -> None:
+        """Returns when the catalog is loaded. `command` starts it in place of what `make dev` starts."""
+        command = command or (sys.executable, "-m", "egress_assets.sandbox.dev", "--port", str(self.port))
         with (self.home / "dagster.log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.home, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -226,15 +227,15 @@ def _free_port() -> int:
         return free.getsockname()[1]
 
 
-def _catalog(home: Path) -> list[str]:
-    """The shipped catalog with its last `DAYS` dates; which those are."""
-    last = datetime.now(UTC).date() - timedelta(days=1)
-    first = last - timedelta(days=DAYS - 1)
+def _catalog(home: Path, days: int) -> list[str]:
+    """The shipped catalog with its last `days` dates; which those are."""
+    last = datetime.now(ZoneInfo("Europe/London")).date() - timedelta(days=1)  # the catalog's timezone
+    first = last - timedelta(days=days - 1)
     shutil.copytree(ROOT / "catalog", home / "catalog")
     for file in (home / "catalog").glob("*.yaml"):
         lines = [f"start: {first}" if line.startswith("start: ") else line for line in file.read_text().splitlines()]
         file.write_text("\n".join(lines) + "\n")
-    return [(first + timedelta(days=n)).isoformat() for n in range(DAYS)]
+    return [(first + timedelta(days=n)).isoformat() for n in range(days)]
 
 
 def _instance(home: Path) -> None:
@@ -245,7 +246,7 @@ def _instance(home: Path) -> None:
 
 
 @contextmanager
-def live() -> Iterator[Live]:
+def live(days: int = DAYS) -> Iterator[Live]:
     """A sandbox with its data and an instance; `begin` starts Dagster. All of it is gone afterwards."""
     home = Path(tempfile.mkdtemp(prefix="egress-l-", dir="/var/tmp"))
     home.chmod(0o711)
@@ -256,7 +257,7 @@ def live() -> Iterator[Live]:
     try:
         os.environ.clear()
         os.environ.update(kept | said)
-        dates = _catalog(home)
+        dates = _catalog(home, days)
         _instance(home)
         sandbox = start()
         sample.load(sandbox)
