@@ -182,7 +182,7 @@ def test_a_wrong_catalog_is_told_whole(cli: Cli, tmp_path: Path) -> None:
     assert hint.startswith("HINT: ")
     last = len(shop.splitlines()) + 1
     assert [problem.partition(": ")[0] for problem in problems] == [
-        f"{wrong}/shop.yaml:11",
+        f"{wrong}/shop.yaml:12",
         f"{wrong}/shop.yaml:{last}",
     ]
     assert cli.run("--catalog", str(wrong), "dump", "shop").returncode == 10
@@ -299,7 +299,7 @@ def test_endpoints_that_are_not_there_are_all_told_without_a_secret(cli: Cli, tm
         "store ceph", "store evidence", "store lake", "store quarantine", "source events_db", "source shop_db",
         "dataset events", "dataset shop", "recipient acme",
     }  # fmt: skip
-    assert f"{away}/endpoints.yaml:14: stores.ceph.endpoint: environment variable CEPH_URL is empty" in done.stdout
+    assert f"{away}/endpoints.yaml:15: stores.ceph.endpoint: environment variable CEPH_URL is empty" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
 
 
