@@ -35,7 +35,7 @@ from sensors.telling import Teller
 INTERVAL = 30  # seconds between ticks
 READS = 600  # records a tick: 0.4 s at the sandbox's store with eight readers
 WALKED = 2000  # pointers that a tick's walk passes: two pages of a listing
-OLDER = 50  # of them, dates to compare
+OLDER = 20  # of them, dates to compare: a listing of receipts and a query an asset each
 SKEW = 3600  # seconds that clocks of stores and of this machine may differ
 Dates = Mapping[str, list[str]]
 

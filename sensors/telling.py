@@ -43,8 +43,9 @@ class Teller:
         self, stage: Stage, made: Mapping[str, Versions], seen: Seen, events: list[dg.AssetMaterialization]
     ) -> bool:
         """Add what Dagster lacks of a unit's dates to `events`; whether that was all there is to tell of them."""
-        is_all = True
-        known = self._known(stage, tuple(made)) if made else {}
+        if made and self.is_spent:
+            return False
+        is_all, known = True, self._known(stage, tuple(made)) if made else {}
         for date, versions in sorted(made.items()):
             tables = unreported(versions, known.get(date, {}))
             if not tables or not stage.partitions.has_partition_key(date):

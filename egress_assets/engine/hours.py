@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date as day_type
 from datetime import datetime, time, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import Unit
@@ -33,4 +36,10 @@ def _at(catalog: Catalog, dataset: str, date: str, clock: str, *, days: int = 0)
     """`clock` on the day of the date's run, or some days after."""
     calendar = catalog.calendar(dataset)
     day = parse_date(date) + timedelta(days=(calendar.label == "data_day") + days)
-    return instant(day, time.fromisoformat(clock), calendar.zone)
+    return _instant(day, clock, calendar.zone)
+
+
+@lru_cache(maxsize=8192)
+def _instant(day: day_type, clock: str, zone: ZoneInfo) -> datetime:
+    """Kept: who looks again and again asks for the same hours of the same dates, 0.05 ms each."""
+    return instant(day, time.fromisoformat(clock), zone)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from egress_assets.engine.catalog.models import Catalog
@@ -44,6 +45,7 @@ Slot = tuple[Unit, str]
 """A unit and date."""
 
 READERS = 8  # evidence is small objects: the time is round trips
+_AT_ONCE = 20  # records of a thread's turn: most of them are known already
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +184,27 @@ def missed(evidence: Evidence, memory: Memory, wanted: set[Slot]) -> dict[Slot, 
 
 def receipts(evidence: Evidence, memory: Memory, dates: set[str]) -> Mapping[tuple[str, str, str], list[Receipt]]:
     """Receipts of the dates by recipient, pipeline and date: one listing from the first date to the last."""
-    if not dates:
-        return {}
-    first, last = min(dates), max(dates)
-    keys: list[Listed] = []
-    for listed in evidence.store.list(RECEIPTS, start_after=f"{RECEIPTS}{first}"):
+    keys = list(_receipt_keys(evidence, dates)) if dates else []
+    some = [keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE)]
+    with ThreadPoolExecutor(READERS) as pool:
+        return _by_pipeline(chain.from_iterable(pool.map(lambda own: _receipts(evidence, memory, own), some)))
+
+
+def _receipt_keys(evidence: Evidence, dates: set[str]) -> Iterator[Listed]:
+    if len(dates) == 1:
+        yield from evidence.store.list(f"{RECEIPTS}{min(dates)}/")
+        return
+    last = max(dates)
+    for listed in evidence.store.list(RECEIPTS, start_after=f"{RECEIPTS}{min(dates)}"):
         date = listed.key.split("/")[1]
         if date > last:
-            break
+            return
         if date in dates:
-            keys.append(listed)
-    with ThreadPoolExecutor(READERS) as pool:
-        return _by_pipeline(pool.map(lambda listed: _parsed(evidence, memory, listed, Receipt.parse), keys))
+            yield listed
+
+
+def _receipts(evidence: Evidence, memory: Memory, keys: list[Listed]) -> list[Receipt | None]:
+    return [_parsed(evidence, memory, listed, Receipt.parse) for listed in keys]
 
 
 def _by_pipeline(found: Iterable[Receipt | None]) -> Mapping[tuple[str, str, str], list[Receipt]]:
