@@ -132,7 +132,7 @@ def test_every_verb_takes_json_where_it_has_something_to_say() -> None:
         each = list(verb.commands.values()) if isinstance(verb, click.Group) else [verb]
         for command in each:
             has = any("--json" in p.opts for p in command.params)
-            assert has or command.name in ("schema", "completion", "demo"), name
+            assert has or command.name in ("schema", "completion", "demo", "serve-trigger"), name
 
 
 def test_the_catalogs_folder_is_taken_from_the_option(tmp_path: Path) -> None:
