@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -59,6 +60,10 @@ class Figure:
     limit: float
     cpu: float | None = None
 
+    @staticmethod
+    def heading() -> str:
+        return f"{'':<52} {'seconds':>8} {'CPU s':>7} {'wanted':>7} {'limit':>6}"
+
     def told(self) -> str:
         cpu = "" if self.cpu is None else f"{self.cpu:.1f}"
         state = "" if self.seconds <= self.bound else "slow" if self.seconds <= self.limit else "TOO SLOW"
@@ -77,7 +82,7 @@ def main() -> int:
             check=True,
         )
         shutil.rmtree(home, ignore_errors=True)
-    print(f"{'':<52} {'seconds':>8} {'CPU s':>7} {'wanted':>7} {'limit':>6}")
+    print(Figure.heading())
     print(*(figure.told() for figure in figures), sep="\n", flush=True)
     return 1 if any(figure.seconds > figure.limit for figure in figures) else 0
 
@@ -95,7 +100,9 @@ def measured(home: Path) -> list[Figure]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("EGRESS_")}
+    """Of the catalog it keeps what EGRESS_CATALOG says, if anything."""
+    ours = ("EGRESS_ENV", "EGRESS_NOW", "EGRESS_SANDBOX")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)  # as the Makefile does
     return kept | {"EGRESS_SANDBOX_DIR": str(home / "s"), "DAGSTER_HOME": str(home / "dagster")}
 
@@ -146,12 +153,12 @@ class Shell:
         text = f"{what} ({queued:.1f} to the start, {found['endTime'] - found['startTime']:.1f} at work)"
         return Figure(text, found["endTime"] - began, bound, max(LIMIT, 2 * bound), tree_cpu(self.pid) - cpu)
 
-    def ticks(self) -> list[Figure]:
+    def ticks(self, limit: float = 10 * TICK) -> list[Figure]:
         """The longest tick of each sensor but its first, which is the first after a start."""
         found = self.ask(SENSORS, s=REPOSITORY)["sensorsOrError"]["results"]
         spent = {s["name"]: [t["endTimestamp"] - t["timestamp"] for t in _ended(s)][:-1] for s in found}
         return [
-            Figure(f"longest of {len(each)} ticks of sensor {name}", max(each), TICK, 10 * TICK)
+            Figure(f"longest of {len(each)} ticks of sensor {name}", max(each), TICK, limit)
             for name, each in spent.items()
             if each
         ]
@@ -178,14 +185,16 @@ def ui(home: Path) -> Iterator[tuple[Shell, float, float]]:
         yield shell, time.monotonic() - began, tree_cpu(process.pid)
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(180)  # a daemon ends between two ticks
 
 
-def make_instance(folder: Path) -> None:
-    """The project's own instance settings, with storage below `folder`."""
-    folder.mkdir(exist_ok=True)
-    text = (ROOT / "dagster.yaml").read_text()
-    (folder / "dagster.yaml").write_text(text.replace(".egress/dagster", str(folder / "kept")))
+def make_instance(folder: Path, max_runs: int = 2) -> None:
+    """The project's own instance settings, with storage below `folder`; as it is when it is there."""
+    if not folder.exists():
+        folder.mkdir()
+        text = (ROOT / "dagster.yaml").read_text().replace(".egress/dagster", str(folder / "kept"))
+        text = re.sub(r"max_concurrent_runs: \d+", f"max_concurrent_runs: {max_runs}", text)
+        (folder / "dagster.yaml").write_text(text)
 
 
 def free_port() -> int:
@@ -202,16 +211,39 @@ def wait(done: Callable[[], Any], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def tree_cpu(pid: int) -> float:
-    """CPU seconds of a process, its living descendants and those it has waited for; the sandbox's servers are none."""
+def family(pid: int, session: str = "") -> Iterator[tuple[Path, list[str]]]:
+    """/proc folder and the fields of `stat` of a process and its descendants of the same session: without the
+    sandbox's servers, which have sessions of their own."""
+    folder = Path(f"/proc/{pid}")
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        children = [
-            child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-        ]
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        children = [c for task in (folder / "task").iterdir() for c in (task / "children").read_text().split()]
     except OSError:
-        return 0.0
-    return sum(map(int, fields[11:15])) / TICKS + sum(tree_cpu(int(child)) for child in children)
+        return
+    if session in ("", fields[3]):
+        yield folder, fields
+        for child in children:
+            yield from family(int(child), fields[3])
+
+
+def tree_cpu(pid: int, *, own: bool = False) -> float:
+    """CPU seconds of a process's family and of children that it has waited for; `own`: of this process alone."""
+    first = 1 if own else None
+    spent = [sum(map(int, fields[11 : 13 if own else 15])) for _, fields in list(family(pid))[:first]]
+    return sum(spent) / TICKS
+
+
+def named(pid: int) -> Iterator[tuple[int, str]]:
+    """(pid, the words that say what it is) of each of a process's family."""
+    for folder, _ in family(pid):
+        yield int(folder.name), " ".join((folder / "cmdline").read_text().split("\0")[2:5])
+
+
+def memory(pid: int) -> Iterator[tuple[str, float]]:
+    """(what it is, resident MB) of each of a process's family."""
+    page = os.sysconf("SC_PAGE_SIZE") / 1e6
+    for (_, fields), (_, name) in zip(family(pid), named(pid), strict=False):
+        yield name, int(fields[21]) * page
 
 
 def load_500_tables(folder: Path) -> Figure:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYabcdefghijklmnopqrstuvwxyz0123456789")
@@ -18,6 +19,7 @@ STAGES = ("dump", "scrub", "mirror", "delivery", "archive", "archive_scrub", "lo
 _ATTEMPT = re.compile(r"[0-9]{8}T[0-9]{9}-[0-9a-f]{8}")
 
 
+@lru_cache(maxsize=2**14)  # 500 tables ask 10,000 times for 500 names: 0.07 s of every load of the definitions
 def escape(name: str) -> str:
     """`[A-Za-z0-9]` except Z stay, so does `_` where Dagster can't misread it; other bytes are Z and two hex digits.
 

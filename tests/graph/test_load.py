@@ -49,7 +49,9 @@ def test_500_tables_load_in_less_than_5_seconds_of_cpu(tmp_path: Path):
         "egress_assets.engine.mirror.run",
         "egress_assets.engine.delivery.run",
         "egress_assets.cli",
+        "egress_assets.cli.serve_trigger",
         "egress_assets.sandbox",
+        "egress_assets.sandbox.dev",
         "egress_assets.sandbox.provider",
     ],
 )
@@ -58,10 +60,11 @@ def test_the_engine_the_cli_and_the_sandbox_load_neither_dagster_nor_pandas(modu
     assert python(code).split() == []
 
 
-def test_loading_definitions_loads_neither_pandas_nor_the_data_plane_and_starts_nothing(tmp_path: Path):
+def test_loading_definitions_loads_no_pandas_no_cloud_client_and_no_data_plane_and_starts_nothing(tmp_path: Path):
     code = (
-        "import sys; before = set(sys.modules); import egress_assets.definitions; "
-        "heavy = ('pandas', 'pyarrow', 'dagster_aws', 'dagster_k8s', 'dagster_postgres', 'egress_assets.sandbox', "
+        "import sys; import egress_assets.definitions; "
+        "heavy = ('pandas', 'numpy', 'pyarrow', 'boto3', 'botocore', 'kubernetes', 'cryptography', 'dagster_aws', "
+        "'dagster_k8s', 'dagster_postgres', 'dagster_webserver', 'egress_assets.sandbox', "
         "'egress_assets.engine.dump.run', 'egress_assets.engine.scrub.run', 'egress_assets.engine.mirror.run'); "
         "print(*(set(heavy) & set(sys.modules)))"
     )
@@ -75,6 +78,11 @@ def test_loading_definitions_prints_no_warning():
     ours = [line for line in done.stderr.splitlines() if "PreviewWarning" in line or "BetaWarning" in line]
     assert done.returncode == 0
     assert ours == []
+
+
+def test_help_of_the_trigger_loads_no_server():
+    code = "import sys, egress_assets.cli.serve_trigger; print(*({'asyncio', 'http.client', 'ssl'} & set(sys.modules)))"
+    assert python(code).split() == []
 
 
 def test_dagsters_own_command_loads_the_location_from_the_repositorys_root():
