@@ -58,7 +58,12 @@ class Ground:
         return store
 
     def make(self, stage: str, date: str, content: str = "v1", *, tables: tuple[str, ...] = TABLES) -> Outcome:
-        """A unit's pointer moves as its run would move it; a delivery is sealed only."""
+        """A unit's pointer moves as its run would move it; a delivery is sealed only.
+
+        What a mirror or delivery holds is its parent's: `content` is of dumps and scrubs.
+        """
+        parents = self._parents(stage, date)
+        content = digest(parents) if parents else content
         names = tables if stage in ("dump", "scrub") else ("objects",)
         self.made += 1
         draft = Draft(
@@ -68,7 +73,7 @@ class Ground:
             as_of=f"{date}T23:00:00Z",
             store="lake",
             basis={"basis": "scrubbed"},
-            parents=self._parents(stage, date),
+            parents=parents,
             facts={"milliseconds": {"read": 1500, "write": 500}},
         )
 
@@ -85,15 +90,15 @@ class Ground:
         entries = {t: [e.attempt, e.content_digest] for t, e in above.entries.items()}
         return {str(above.unit): entries if stage == "mirror" else {"public.orders": entries["public.orders"]}}
 
-    def deliver(self, date: str, content: str = "v1") -> None:
-        """Sealed and sent."""
-        outcome = self.make("delivery", date, content)
+    def deliver(self, date: str) -> None:
+        """Sealed and sent, unless this was sent before."""
+        outcome = self.make("delivery", date)
         entry = outcome.pointer.entries["objects"]
         source = {"unit": str(UNITS["delivery"]), "attempt": entry.attempt, "manifest_digest": entry.manifest_digest}
         receipt = Receipt(
-            identity=digest([date, content]), by="cli", how="sent", recipient="acme", pipeline="orders",
-            order=(date, outcome.pointer.generation), destination=f"{date}.csv.gz", sha256=digest(content), bytes=9,
-            era=outcome.pointer.generation, at=self.made, source=source,
+            identity=digest([date, entry.content_digest]), by="cli", how="sent", recipient="acme", pipeline="orders",
+            order=(date, outcome.pointer.generation), destination=f"{date}.csv.gz", sha256=entry.content_digest,
+            bytes=9, era=outcome.pointer.generation, at=self.made, source=source,
         )  # fmt: skip
         self.store.put(receipt_key(date, receipt.identity), canonical(receipt.to_json()))
 
@@ -101,7 +106,7 @@ class Ground:
         for date in dates:
             for stage in ("dump", "scrub", "mirror"):
                 self.make(stage, date, content)
-            self.deliver(date, content)
+            self.deliver(date)
 
     def tick(self, name: str, *, lost: bool = False) -> Any:
         """SensorExecutionData of one tick; what it reports is stored, as the daemon does."""

@@ -1,15 +1,31 @@
-"""The scenarios of the one condition: what moves by itself, what doesn't, and how often."""
+"""The scenarios of the one condition: what moves by itself, what doesn't, and how often.
 
-from dataclasses import dataclass
+What no condition can see is reconcile's; the end of this file holds both beside each other: each scenario ends in
+exactly one run, whichever of the two it is that asks.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from egress_assets import running
 from egress_assets.automation import WHOLE
+from egress_assets.definitions import build
+from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.errors import GateFailed, StoreUnavailable
+from egress_assets.engine.evidence.failures import clear_failure, record_failure
+from egress_assets.engine.evidence.memory import Memory
 from egress_assets.engine.evidence.records import CheckRecord
+from egress_assets.engine.found import result
+from egress_assets.engine.layout import Unit
+from egress_assets.engine.result import StageResult
+from egress_assets.engine.seen import look_at
 from tests.graph.conftest import DATE, DELIVERY, DUMP, MIRROR, OTHER, SCRUB, Runner, StandIn
+from tests.graph.ground import Ground, at, over_memory
 
 CUSTOMERS, ORDERS = SCRUB["public.customers"], SCRUB["public.orders"]
 WHOLE_RUN = {WHOLE: "yes"}
@@ -166,3 +182,193 @@ def test_conditions_are_evaluated_from_the_start_and_include_sources(defs: dg.De
     graph = defs.resolve_asset_graph()
     assert sensor.asset_selection is not None
     assert dg.AssetKey(["source", "shop"]) in sensor.asset_selection.resolve(graph)
+
+
+# ---------------------------------------------------------------------------------- the table, conditions and reconcile
+OLDER, BEFORE, LAST = "2026-11-17", "2026-11-18", "2026-11-19"
+MORNING = datetime.fromisoformat("2026-11-20T07:00:00+00:00")
+CHILDREN = frozenset({MIRROR, DELIVERY})
+Asked = tuple[str, str, frozenset[dg.AssetKey]]
+"""(who asks, date, assets); no assets: the whole job"""
+
+
+class Works(StandIn):
+    """An engine whose runs leave their truth in evidence, as the real one's do. Tests say what happens in between."""
+
+    ground: Ground
+    version: str = "v1"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.during: dict[str, Callable[[], Any]] = {}  # by stage: called once, after its input was read
+
+    def _answer(self, stage: str, unit: Unit, date: str, tables: Any) -> StageResult:
+        evidence = self.ground.platform.evidence
+        self.calls.append((stage, date, tables))
+        if error := self.failures.get(stage):
+            record_failure(evidence, unit, date, error)
+            raise error
+        if stage == "delivery":
+            self.ground.deliver(date)
+        else:
+            self.ground.make(stage, date, self.version)
+        clear_failure(evidence, unit, date)
+        if happens := self.during.pop(stage, None):
+            happens()
+        pointer = evidence.pointer(unit, date)
+        assert pointer is not None
+        seen = look_at(evidence, {(unit, date): pointer.etag}, Memory())
+        return result(self.ground.platform.catalog, evidence, "shop", (unit, date), seen)
+
+
+@dataclass
+class Both:
+    """The conditions, the evidence sensor and reconcile over one instance and one evidence, a minute at a time."""
+
+    ground: Ground
+    ticks: Ticks
+    engine: Works
+    patch: pytest.MonkeyPatch
+    now: datetime = MORNING
+    keys: set[str] = field(default_factory=set)
+
+    def run(self, *keys: dg.AssetKey, date: str = LAST) -> bool:
+        tags = {} if keys else WHOLE_RUN
+        return self.ticks.runner.run(*keys, date=date, tags=tags).success
+
+    def asked(self, *, minutes: int = 8) -> list[Asked]:
+        """All that is asked for while time passes; each request is granted at once."""
+        found: list[Asked] = []
+        for _ in range(minutes):
+            self.now += timedelta(minutes=1)
+            at(self.patch, self.now.isoformat())
+            self.ground.tick("evidence")
+            granted = [*self._conditions(), *self._reconcile()]
+            for _, date, keys in granted:
+                self.run(*keys, date=date)
+            found += granted
+        return found
+
+    def _conditions(self) -> list[Asked]:
+        by_date: dict[str, set[dg.AssetKey]] = {}
+        for key, dates in self.ticks.tick().items():
+            for date in dates:
+                by_date.setdefault(date, set()).add(key)
+        return [("condition", date, frozenset(keys)) for date, keys in by_date.items()]
+
+    def _reconcile(self) -> list[Asked]:
+        requests = [r for r in self.ground.tick("reconcile").run_requests if r.run_key not in self.keys]
+        self.keys |= {str(request.run_key) for request in requests}
+        return [("reconcile", str(r.partition_key), frozenset(r.asset_selection or ())) for r in requests]
+
+
+@pytest.fixture
+def both(catalog: Catalog, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Both:
+    """Three dates done by the job, everything at rest."""
+    engine = Works()
+    defs = build(catalog, engine=engine)
+    engine.ground = Ground(over_memory(catalog), defs, instance)
+    monkeypatch.setattr(running, "platform", lambda _resources, _catalog: engine.ground.platform)
+    both = Both(engine.ground, Ticks(Runner(defs, instance)), engine, monkeypatch)
+    at(monkeypatch, both.now.isoformat())
+    for date in (OLDER, BEFORE, LAST):
+        assert both.run(date=date)
+    assert both.asked(minutes=3) == []
+    return both
+
+
+def test_table_late_date_by_hand(both: Both):
+    late = "2026-10-20"
+    assert both.run(*DUMP.values(), *SCRUB.values(), date=late)
+    assert both.asked() == [("condition", late, CHILDREN)]
+
+
+def test_table_runless_event(both: Both):
+    both.ground.make("scrub", LAST, "from-the-cli")
+    assert both.asked() == [("condition", LAST, CHILDREN)]
+
+
+def test_table_the_whole_chain_by_the_cli(both: Both):
+    both.ground.chain(LAST, content="from-the-cli")
+    assert both.asked() == []
+
+
+def test_table_equal_content(both: Both):
+    both.run(*SCRUB.values())
+    both.ground.make("scrub", LAST)
+    assert both.asked() == []
+
+
+def test_table_one_table_changed_of_many(both: Both):
+    both.ground.make("scrub", LAST, "v2", tables=("public.customers",))
+    assert both.asked() == [("condition", LAST, frozenset({MIRROR}))]
+
+
+def test_table_gate_failed(both: Both):
+    both.engine.failures["scrub"] = GateFailed("1 check failed")
+    both.engine.version = "v2"
+    assert not both.run(*SCRUB.values())
+    assert both.asked(minutes=15) == []
+    both.engine.failures.clear()
+    assert both.run(*SCRUB.values())
+    assert both.asked() == [("condition", LAST, CHILDREN)]
+
+
+def test_table_job_ended_and_parent_moved_in_the_same_tick(both: Both):
+    both.engine.version = "v2"
+    assert both.run()
+    both.engine.version = "v3"
+    assert both.run(*SCRUB.values())
+    assert both.asked() == [("condition", LAST, CHILDREN)]
+
+
+def test_table_failed_run(both: Both):
+    """No treadmill: the condition asks once, the retry is reconcile's."""
+    both.engine.version = "v2"
+    both.engine.failures["mirror"] = StoreUnavailable("store ceph does not answer")
+    assert both.run(*SCRUB.values())
+    assert both.asked(minutes=5) == [("condition", LAST, CHILDREN)]
+    both.engine.failures.clear()
+    assert both.asked(minutes=14) == [("reconcile", LAST, frozenset({MIRROR}))]
+
+
+def test_table_killed_run(both: Both):
+    """It had moved the scrub, and told nobody."""
+    both.ground.make("scrub", LAST, "v2")
+    run = both.ground.instance.create_run_for_job(
+        both.ground.defs.resolve_job_def("shop"),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={"egress/work": f"shop:{LAST}"},
+    )
+    assert both.asked(minutes=5) == []
+    both.ground.instance.report_run_failed(run)
+    assert both.asked() == [("condition", LAST, CHILDREN)]
+
+
+def test_table_history_before_the_first_evaluation(catalog: Catalog, both: Both):
+    """Conditions that are evaluated for the first time take what is there as given."""
+    both.ground.make("scrub", BEFORE, "v2")
+    both.ground.tick("evidence")
+    both.ticks.cursor = None
+    assert both.asked() == [("reconcile", BEFORE, CHILDREN)]
+
+
+def test_table_parent_moved_while_its_child_runs(both: Both):
+    """The child read the parent before, and is told after it: nothing that Dagster knows says that it is stale."""
+
+    def hand() -> None:
+        both.engine.version = "v3"
+        assert both.run(*SCRUB.values())
+
+    both.engine.version = "v2"
+    both.ground.make("scrub", LAST, "v2")
+    both.engine.during["mirror"] = hand
+    asked = both.asked()
+    assert asked[0] == ("condition", LAST, CHILDREN)
+    assert [(who, date) for who, date, _ in asked[1:]] == [("reconcile", LAST)]
+    assert MIRROR in asked[1][2]
+
+
+def test_table_missed_schedule(both: Both):
+    both.now += timedelta(days=1)
+    assert both.asked() == [("reconcile", "2026-11-20", frozenset())]

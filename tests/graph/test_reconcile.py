@@ -91,7 +91,7 @@ def test_a_parent_that_moved_while_its_child_ran_is_one_run_of_the_children(grou
     assert set(request.asset_selection or ()) == {MIRROR, DELIVERY}
     assert request.tags["egress/reconcile"] == "stale"
     ground.make("mirror", LAST, "v2")
-    ground.deliver(LAST, "v2")
+    ground.deliver(LAST)
     assert asked(ground, clock) == []
 
 
