@@ -11,6 +11,7 @@ from egress_assets.cli._output import Shown, emit, number, size
 from egress_assets.cli._state import State
 
 if TYPE_CHECKING:
+    from egress_assets.engine.drift import Drift
     from egress_assets.engine.status import Row
 
 _COLUMNS = ("date", "unit", "state", "generation", "tables", "rows", "bytes", "detail")
@@ -23,18 +24,25 @@ _NUMBERS = frozenset({"generation", "tables", "rows", "bytes"})
 @click.pass_obj
 def command(state: State, days: int) -> None:
     """Show what each date of each unit has come to, from evidence alone."""
+    from egress_assets.engine.drift import tables_gone, units_gone
     from egress_assets.engine.partition import now
-    from egress_assets.engine.status import status
+    from egress_assets.engine.seen import look
+    from egress_assets.engine.status import judge, newest
 
     platform, at = state.platform(), now()
-    rows = status(platform.catalog, platform.evidence, days=days, at=at)
+    catalog, evidence, dates = platform.catalog, platform.evidence, newest(platform.catalog, days, at)
+    seen = look(catalog, evidence, dates)
+    rows = list(judge(catalog, seen, dates, at))
+    drift = [*units_gone(catalog, evidence.pointers()), *tables_gone(catalog, seen.truths)]
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     shown = [
         Shown(_COLUMNS, [_cells(row) for row in rows if row.dataset == name], title=name, numbers=_NUMBERS)
         for name in datasets
     ]
     lapsed = [f"lapsed: {problem}" for problem in platform.catalog.lapsed]
-    emit(state, {"at": at.isoformat(timespec="seconds"), "rows": [_said(row) for row in rows]}, *shown, *lapsed)
+    gone = [f"not in the catalog any more: {d.title}, {d.dates} dates, the last {d.last}" for d in drift]
+    said = {"rows": [_said(row) for row in rows], "not_in_the_catalog": [_gone(each) for each in drift]}
+    emit(state, {"at": at.isoformat(timespec="seconds"), **said}, *shown, *lapsed, *gone)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -51,3 +59,7 @@ def _said(row: Row) -> dict[str, Any]:
         "generation": row.generation, "tables": row.tables, "rows": row.rows, "bytes": row.bytes,
         "receipts": row.receipts,
     }  # fmt: skip
+
+
+def _gone(drift: Drift) -> dict[str, Any]:
+    return {"what": drift.title, "dates": drift.dates, "first": drift.first, "last": drift.last}

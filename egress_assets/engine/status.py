@@ -27,7 +27,6 @@ from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import units_of
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.here import is_gone
-from egress_assets.engine.evidence.memory import Memory
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.partition import Calendar, parse_date
 from egress_assets.engine.seen import Seen, Truth, look
@@ -57,10 +56,10 @@ class Row:
     receipts: int = 0
 
 
-def status(catalog: Catalog, evidence: Evidence, *, days: int, at: datetime, memory: Memory | None = None) -> list[Row]:
+def status(catalog: Catalog, evidence: Evidence, *, days: int, at: datetime) -> list[Row]:
     """The newest `days` dates of every dataset. Memory: their pointers. Raises as `seen.look`."""
     dates = newest(catalog, days, at)
-    return list(judge(catalog, look(catalog, evidence, dates, memory), dates, at))
+    return list(judge(catalog, look(catalog, evidence, dates), dates, at))
 
 
 def newest(catalog: Catalog, days: int, at: datetime) -> dict[str, list[str]]:
