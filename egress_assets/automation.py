@@ -4,7 +4,8 @@ Schedules start whole chains (schedules.py). What changes outside of those (an o
 by the CLI and reported, an arrival) is followed by the condition below, for any partition. Dagster's `eager()` looks
 at the latest partition only, ignores failed blocking checks and fires on equal content.
 
-What no condition sees: a parent that moves while its child runs, and changes from before the first evaluation.
+What no condition sees (a parent that moves while its child runs, changes from before the first evaluation, missed
+schedules) the sensor `reconcile` finds in evidence.
 """
 
 import dagster as dg
