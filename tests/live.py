@@ -185,6 +185,16 @@ class Live:
             dates.setdefault(each["partition"], []).append(each["runId"])
         return dates
 
+    def observed(self, key: str) -> list[str]:
+        """What observations of the asset say, the newest first."""
+        found = self.graphql(OBSERVED, key={"path": key.split("/")})["assetOrError"].get("assetObservations") or []
+        return [each["description"] or "" for each in found]
+
+    def latest(self, key: str) -> str:
+        """All that the asset's newest materialisation tells, as text; empty when there is none."""
+        found = self.graphql(LATEST, key={"path": key.split("/")})["assetOrError"].get("assetMaterializations")
+        return json.dumps(found[0]["metadataEntries"]) if found else ""
+
     def automation(self, **wanted: bool) -> None:
         """Turn sensors and schedules on or off by name; `others=False` is for those that are not named."""
         nodes = self.graphql(INSTIGATORS)["repositoriesOrError"]["nodes"]
@@ -214,6 +224,10 @@ RUNS = """query($filter: RunsFilter!) {runsOrError(filter: $filter) {... on Runs
   runId status jobName tags {key value} assetSelection {path}}}}}"""
 MATERIALISED = """query($key: AssetKeyInput!) {assetOrError(assetKey: $key) {... on Asset {
   assetMaterializations(limit: 1000) {partition runId}}}}"""
+OBSERVED = """query($key: AssetKeyInput!) {assetOrError(assetKey: $key) {... on Asset {
+  assetObservations(limit: 10) {description}}}}"""
+LATEST = """query($key: AssetKeyInput!) {assetOrError(assetKey: $key) {... on Asset {
+  assetMaterializations(limit: 1) {metadataEntries {label ... on TableMetadataEntry {table {records}}}}}}}"""
 INSTIGATORS = """{repositoriesOrError {... on RepositoryConnection {nodes {name
   sensors {name sensorState {id status}} schedules {name scheduleState {id status}}}}}}"""
 START = """mutation($s: KINDSelector!) {startKIND(kindSelector: $s) {__typename ... on PythonError {message}}}"""

@@ -82,6 +82,7 @@ def held(dagster: Live, refused_by_the_gate: str) -> str:
     """The run of the whole day while the recipient is held; the hold stays on for the tests that look at it."""
     put = dagster.command("hold", "recipient", "acme", "--reason", "wrong columns since Monday")
     assert put.returncode == 0, put.stderr
+    dagster.automation(evidence=True, others=False)  # tells of it while the run is on its way
     run = dagster.launch("shop", dagster.dates[-1])
     assert dagster.ended(run) == "FAILURE"
     return run

@@ -9,8 +9,9 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import DELIVERY
 from tests.browser.ui import Ui
-from tests.live import Live
+from tests.live import Live, until
 
+REASON = "wrong columns since Monday"
 PRODUCTS = "scrub/shop/shared/public/products"
 
 
@@ -34,12 +35,25 @@ def test_a_run_that_the_gate_refused_says_what_to_do(ui: Ui, refused_by_the_gate
 def test_a_held_recipient_fails_its_delivery_alone_and_says_who_why_and_the_way_out(ui: Ui, held: str):
     said = ui.failure(held)
     assert said.startswith("Held: "), said
-    for word in ("acme", "wrong columns since Monday", "egress unhold recipient acme"):
+    for word in ("acme", REASON, "egress unhold recipient acme"):
         assert word in said, said
     ui.picture("held", above="Stack Trace")
     ui.run(held)
     ui.sees("Succeeded (2)", "Errored (1)")
-    assert DELIVERY not in ui.dagster.materialised(DELIVERY)
+    assert ui.dagster.materialised(DELIVERY) == {}
+
+
+def test_a_hold_is_seen_on_what_it_stops_and_on_the_overview(ui: Ui, held: str):
+    until(lambda: ui.dagster.observed(DELIVERY), "the hold is told", 180, every=1)
+    ui.asset(DELIVERY, "events")
+    ui.sees(re.compile("recipient/acme"), REASON)
+    until(lambda: REASON in ui.dagster.latest("overview"), "the overview tells the hold", 240, every=1)
+    ui.asset("overview", "events")
+    ui.sees("holds", "recipient/acme", REASON)
+    ui.picture("overview")
+    ui.page.get_by_text("[Show Markdown]").first.click()
+    expect(ui.dialog.locator("img[src^='data:image/svg']").first).to_be_visible()
+    ui.picture("heat-map")
 
 
 def test_a_lifted_hold_lets_the_delivery_pass(ui: Ui, delivered: str):

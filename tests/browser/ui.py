@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.live import ROOT, Live
 
 PICTURES = ROOT / "docs" / "images"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WRITE = os.environ.get("EGRESS_SCREENSHOTS") == "write"
 """A plain run leaves the tree alone; with it, the pictures of README and docs are made anew."""
 LARGEST = 300_000  # bytes of a picture
@@ -66,8 +67,10 @@ class Ui:
         return self.page.get_by_role("dialog")
 
     def picture(self, name: str, above: str = "") -> None:
-        """The page as a file, down to the text `above`: of the docs when they are to be written, else of this test."""
-        file = (PICTURES if WRITE else self.folder) / f"{name}.png"
+        """The page as a file, down to the text `above`: of the docs when they show it and are to be written, else of
+        this test."""
+        shown = WRITE and any(f"images/{name}.png" in page.read_text() for page in DOCUMENTS)
+        file = (PICTURES if shown else self.folder) / f"{name}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         self.page.mouse.move(0, 0)
         end = self.page.get_by_text(above).first.bounding_box() if above else None
