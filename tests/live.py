@@ -266,6 +266,7 @@ def live(days: int = DAYS) -> Iterator[Live]:
     home.chmod(0o711)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EGRESS_", "DAGSTER_"))}
     said = {"EGRESS_SANDBOX_DIR": str(home / "s"), "EGRESS_CATALOG": str(home / "catalog"), "DAGSTER_HOME": str(home)}
+    said |= {"EGRESS_OPERATOR": "kim"}
     before = dict(os.environ)
     made = None
     try:

@@ -35,7 +35,7 @@ def test_a_run_that_the_gate_refused_says_what_to_do(ui: Ui, refused_by_the_gate
 def test_a_held_recipient_fails_its_delivery_alone_and_says_who_why_and_the_way_out(ui: Ui, held: str):
     said = ui.failure(held)
     assert said.startswith("Held: "), said
-    for word in ("acme", REASON, "egress unhold recipient acme"):
+    for word in ("acme is held by kim since ", REASON, "egress unhold recipient acme"):
         assert word in said, said
     ui.picture("held", above="Stack Trace")
     ui.run(held)
