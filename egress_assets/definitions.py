@@ -8,8 +8,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from egress_assets import automation, deliveries, dumps, housekeeping, mirrors, schedules, scrubs, sources, stages
-from egress_assets.engine.catalog.loader import load_catalog
-from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.catalog.loader import Catalog, load_catalog
 from egress_assets.engine.environment import environment
 from egress_assets.overview import asset as overview
 from egress_assets.ranges import jobs as ranges
@@ -42,10 +41,10 @@ def build(catalog: Catalog, *, engine: stages.Engine = stages.engine) -> dg.Defi
     with accepted():
         graph = ops(catalog)
         jobs = schedules.jobs(catalog, graph)
-        daily = filter(None, [schedules.schedule(catalog, dataset, job) for dataset, job in jobs.items()])
-        observed = [*(sources.asset(catalog, name) for name in catalog.datasets), overview(catalog)]
+        daily = filter(None, (schedules.schedule(catalog, *named) for named in jobs.items()))
+        observed = filter(None, [*(sources.asset(catalog, name) for name in catalog.datasets), overview(catalog)])
         built = dg.Definitions(
-            assets=[FACTORIES[s.unit.stage](s, engine) for s in graph] + [asset for asset in observed if asset],
+            assets=[*(FACTORIES[s.unit.stage](s, engine) for s in graph), *observed],
             jobs=[*jobs.values(), *ranges(catalog, graph, engine)],
             schedules=[*daily, housekeeping.schedule(catalog)],
             sensors=[automation.sensor(), *every.sensors(catalog, graph, jobs)],

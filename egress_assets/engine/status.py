@@ -10,7 +10,7 @@ Dagster is not asked: what it recorded is not what is true.
     failed      the last run ended with an error, and no later one succeeded
     not sealed  nothing yet; an attempt has begun and has not ended: it runs, or it was killed
     due         nothing yet, and the hour has not come
-    missing     nothing, and the hour has come
+    missing     nothing, and the hour has come; or before the dataset's first run
     late        nothing, an hour after the schedule, or past the SLA of the recipient or the dataset
     missed      nothing, and the date can't be made any more
 """
@@ -75,12 +75,23 @@ def _dates(calendar: Calendar, days: int, at: datetime) -> list[str]:
 
 # ------------------------------------------------------------------------------------------------------------ judgement
 def judge(catalog: Catalog, seen: Seen, dates: Mapping[str, list[str]], at: datetime) -> Iterator[Row]:
-    """One row a dataset, date (the newest first) and unit. Pure."""
+    """One row a dataset, date (the newest first) and unit. Pure.
+
+    A dataset's dates count from the first that something is known of; nobody waits for those before it.
+    """
     for dataset, days in dates.items():
+        units = list(units_of(catalog, dataset))
+        first = next((date for date in days if _is_known(seen, units, date)), days[-1] if days else "")
         for date in reversed(days):
-            for unit in units_of(catalog, dataset):
+            for unit in units:
+                row = Row(dataset, date, unit, "missing", "before the first run" if date < first else "")
                 make = _delivery if unit.stage == "delivery" else _stage
-                yield make(catalog, seen, Row(dataset, date, unit, "missing"), at)
+                yield row if row.detail else make(catalog, seen, row, at)
+
+
+def _is_known(seen: Seen, units: list[Unit], date: str) -> bool:
+    kept = (seen.truths, seen.failures, seen.missed, seen.unsealed)
+    return any((unit, date) in each for unit in units for each in kept)
 
 
 def _stage(catalog: Catalog, seen: Seen, row: Row, at: datetime) -> Row:

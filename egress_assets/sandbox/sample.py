@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from egress_assets.sandbox.errors import SandboxUnavailable
 from egress_assets.sandbox.model import DATABASES, Sandbox
 
 if TYPE_CHECKING:
@@ -95,4 +96,10 @@ def _make_day(session: psycopg.Connection, day: date) -> None:
 def _session(sandbox: Sandbox, database: str) -> psycopg.Connection:
     import psycopg
 
-    return psycopg.connect(sandbox.admin_dsn(database).conninfo, autocommit=True)
+    try:
+        return psycopg.connect(sandbox.admin_dsn(database).conninfo, autocommit=True)
+    except psycopg.OperationalError as error:
+        raise SandboxUnavailable(
+            f"the sandbox's database {database} takes no connection (SQLSTATE {error.sqlstate or 'none'})",
+            hint="See it with `egress sandbox status`; `egress sandbox stop` and the next command start it anew.",
+        ) from None

@@ -74,6 +74,16 @@ def receipt(**fields: Any) -> Receipt:
     return Receipt(**known | fields)
 
 
+def test_dates_before_the_first_run_wait_for_nobody() -> None:
+    case = Case()
+    case.pointer(SCRUB, *TABLES)
+    case.seen.holds["recipient/acme"] = Hold(True, Event("hold", "recipient/acme", "ann", "audit", "n"))
+    rows = list(judge(CATALOG, case.seen, {"shop": ["2026-11-17", "2026-11-18", DATE]}, NOON))
+    older = {(row.state, row.detail) for row in rows if row.date < DATE}
+    assert older == {("missing", "before the first run")}
+    assert {row.state for row in rows if row.date == DATE} == {"done", "late", "held"}
+
+
 def test_everything_of_one_snapshot_is_done() -> None:
     case = Case()
     case.pointer(SCRUB, *TABLES, generation=3)
