@@ -46,7 +46,7 @@ RUN = "query($id: ID!) {runOrError(runId: $id) {... on Run {status startTime end
 WHY = """query($id: ID!) {runOrError(runId: $id) {... on Run {eventConnection(limit: 1000) {events {
   ... on RunFailureEvent {error {message}} ... on ExecutionStepFailureEvent {stepKey error {message}}}}}}}"""
 SENSORS = """query($s: RepositorySelector!) {sensorsOrError(repositorySelector: $s) {
-  ... on Sensors {results {name sensorState {ticks(limit: 50) {timestamp endTimestamp status}}}}}}"""
+  ... on Sensors {results {name sensorState {ticks(limit: 50, statuses: [SKIPPED, SUCCESS]) {timestamp endTimestamp status}}}}}}"""
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "egress"}
 
 
