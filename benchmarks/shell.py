@@ -45,8 +45,9 @@ LAUNCH = """mutation($p: ExecutionParams!) {launchRun(executionParams: $p) {
 RUN = "query($id: ID!) {runOrError(runId: $id) {... on Run {status startTime endTime creationTime}}}"
 WHY = """query($id: ID!) {runOrError(runId: $id) {... on Run {eventConnection(limit: 1000) {events {
   ... on RunFailureEvent {error {message}} ... on ExecutionStepFailureEvent {stepKey error {message}}}}}}}"""
-SENSORS = """query($s: RepositorySelector!) {sensorsOrError(repositorySelector: $s) {
-  ... on Sensors {results {name sensorState {ticks(limit: 50, statuses: [SKIPPED, SUCCESS]) {timestamp endTimestamp status}}}}}}"""
+# By status: else Dagster looks them up by origin, which is another one after every start of `dagster dev`.
+SENSORS = """query($s: RepositorySelector!) {sensorsOrError(repositorySelector: $s) {... on Sensors {results {
+  name sensorState {ticks(limit: 50, statuses: [SKIPPED, SUCCESS]) {timestamp endTimestamp status}}}}}}"""
 REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "egress"}
 
 
