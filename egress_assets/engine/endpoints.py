@@ -23,7 +23,8 @@ from egress_assets.engine.stores import kinds
 from egress_assets.engine.stores.settings import StoreSettings
 
 _LARGEST_FILE = 2**20  # bytes; a secret or a bundle of certificates
-NOT_SETTINGS = frozenset({"expire_days", "throttle", "quiet_hours"})  # rules about it, not ways to it
+NOT_SETTINGS = frozenset({"expire_days", "abort_days", "block_public", "policy", "throttle", "quiet_hours"})
+"""Rules about an endpoint, not ways to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,12 @@ from typing import Literal
 
 from psycopg import pq
 
+from egress_assets.engine.bucket_policy.run import look as look_at_bucket
+from egress_assets.engine.bucket_policy.wanted import written_stores
 from egress_assets.engine.catalog.models import Catalog, DatasetModel
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.source import ping
-from egress_assets.engine.errors import CatalogError, EgressError, SourceDenied
+from egress_assets.engine.errors import CatalogError, EgressError, SourceDenied, StoreError
 from egress_assets.engine.layout import PROBES
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.scrub.keys import MasterKey
@@ -29,7 +31,7 @@ class Finding:
     """What one question to one endpoint came to; `hint` is the way out of a problem."""
 
     what: str  # store lake, source shop_db, dataset shop, recipient acme
-    asked: str  # reach, write, conditional PUT, tables, policy
+    asked: str  # reach, write, conditional PUT, bucket policy, tables, policy
     state: Literal["ok", "problem"]
     detail: str
     hint: str = ""
@@ -38,8 +40,9 @@ class Finding:
 def findings(platform: Platform) -> Iterator[Finding]:
     """Stores, sources, datasets, recipients, as the answers come."""
     catalog = platform.catalog
+    written = written_stores(catalog)
     for name in sorted(_stores(catalog)):
-        yield from _store(platform, name, is_written=name in _written(catalog))
+        yield from _store(platform, name, is_written=name in written)
     yield _asked("client libpq", "TLS", lambda: _tls(catalog))
     for name in sorted({model.source for model in catalog.datasets.values() if model.source}):
         yield _asked(f"source {name}", "reach", lambda name=name: ping(platform.provider.source(name)))
@@ -66,18 +69,7 @@ def _stores(catalog: Catalog) -> set[str]:
     mirrors = [mirror for model in catalog.datasets.values() for mirror in model.mirrors.values()]
     read = {mirror.from_.store for mirror in mirrors if mirror.from_ and not isinstance(mirror.from_, str)}
     watched = {watch.store for model in catalog.datasets.values() for watch in model.watch}
-    return _written(catalog) | read | watched
-
-
-def _written(catalog: Catalog) -> set[str]:
-    written = {catalog.endpoints.evidence.store}
-    for model in catalog.datasets.values():
-        written |= {model.store} if model.deliveries else set()
-        written |= {model.dump.store or model.store} if model.dump else set()
-        if model.scrub:
-            written |= {model.scrub.store or model.store, model.scrub.quarantine or model.scrub.store or model.store}
-        written |= {mirror.to for mirror in model.mirrors.values()}
-    return written
+    return {*written_stores(catalog)} | read | watched
 
 
 def _store(platform: Platform, name: str, *, is_written: bool) -> Iterator[Finding]:
@@ -89,6 +81,8 @@ def _store(platform: Platform, name: str, *, is_written: bool) -> Iterator[Findi
     if reached.state == "ok" and name == platform.catalog.endpoints.evidence.store:
         key = f"{PROBES}{secrets.token_hex(8)}"
         yield _asked(what, "conditional PUT", lambda: platform.store(name).probe_conditional_put(key))
+    if reached.state == "ok" and is_written and platform.catalog.endpoints.stores[name].policy == "apply":
+        yield _asked(what, "bucket policy", lambda: _bucket_policy(platform, name))
 
 
 def _write(platform: Platform, name: str) -> str:
@@ -96,6 +90,14 @@ def _write(platform: Platform, name: str) -> str:
     store.put(key, b"written by `egress check --live`, deleted at once")
     store.delete(key)
     return "put and deleted a probe"
+
+
+def _bucket_policy(platform: Platform, name: str) -> str:
+    found = look_at_bucket(platform, name)
+    if found.is_as_said:
+        return f"as the catalog says, {len(found.items)} items"
+    said = "; ".join(f"{item.what}: {item.detail}" for item in (*found.unknown, *found.drift))
+    raise StoreError(f"bucket {found.bucket!r}: {said}", hint=f"`egress bucket-policy {name} --apply` makes it so.")
 
 
 def _tls(catalog: Catalog) -> str:

@@ -8,6 +8,7 @@ import pytest
 from egress_assets.definitions import build
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.values import Ref
+from egress_assets.engine.endpoints import NOT_SETTINGS
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
 from resources.ceph import CephResource
 from resources.endpoints import resources
@@ -66,7 +67,7 @@ def test_inside_a_run_the_repr_holds_no_secret_and_the_settings_hold_it(catalog:
     key = tmp_path / "ceph"
     key.write_text("canary-file\n")
     said = catalog.endpoints.stores["ceph"].model_copy(update={"secret_key": Ref(file=str(key))})
-    found["store_ceph"] = CephResource(name="ceph", **referred({k: v for k, v in said if k != "expire_days"}))
+    found["store_ceph"] = CephResource(name="ceph", **referred({k: v for k, v in said if k not in NOT_SETTINGS}))
     seen: dict[str, object] = {}
 
     @dg.op(required_resource_keys=set(found))

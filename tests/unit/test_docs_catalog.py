@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from egress_assets.engine import masks, transfers
 from egress_assets.engine.catalog import models, operate, values
+from egress_assets.engine.endpoints import NOT_SETTINGS
 from egress_assets.engine.scrub.detectors import DETECTORS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text()
@@ -49,7 +50,7 @@ def test_every_mask_has_its_parameters() -> None:
 
 def test_every_transfer_type_has_its_fields() -> None:
     found = {n.removeprefix("transfer_type: "): has for n, has in SECTIONS.items() if n.startswith("transfer_type: ")}
-    found["s3"] |= keys(models.StoreModel) - {"expire_days"}
+    found["s3"] |= keys(models.StoreModel) - NOT_SETTINGS
     assert found == {name: keys(module.Settings) for name, module in transfers.registry().items()}
 
 

@@ -74,6 +74,9 @@ class StoreModel(Strict):
     part_bytes: int = Field(default=8 * 2**20, ge=5 * 2**20)
     max_parts: int = Field(default=10_000, ge=1, le=10_000)
     expire_days: dict[str, int] = {}  # by stage prefix: {dump: 7, scrub: 14}
+    abort_days: int = Field(default=7, ge=2, description="days")  # a run and its retry may take two
+    block_public: bool = True
+    policy: Literal["report", "apply"] = "report"  # of the bucket as a whole: only told, or also made so
 
 
 class Basis(Strict):

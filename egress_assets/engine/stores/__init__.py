@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from egress_assets.engine.errors import CatalogError
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+    from egress_assets.engine.stores.control import Configuration, Subject
     from egress_assets.engine.stores.settings import StoreSettings
 
 Answer = Literal["ok", "refused", "ambiguous"]
@@ -166,6 +169,14 @@ class ManagedStore(Store, Protocol):
 
     def probe_conditional_put(self, key: str) -> str:
         """Race real conditional PUTs at `key`; a line for people. Raises StoreError when they do not hold."""
+        ...
+
+    def configuration(self, subject: Subject) -> Configuration:
+        """What the bucket says of itself: lifecycle, encryption, publicAccessBlock."""
+        ...
+
+    def configure(self, subject: Subject, document: Element, headers: Mapping[str, str]) -> None:
+        """Set such a configuration as a whole; an empty lifecycle is deleted."""
         ...
 
     def close(self) -> None:

@@ -44,7 +44,11 @@ _SUBJECTS = {
     "uploadId": "upload",
     "tagging": "tags",
     "list-type": "LIST",
+    "lifecycle": "lifecycle",
+    "encryption": "default encryption",
+    "publicAccessBlock": "public access block",
 }
+_OF_BUCKETS = frozenset({"lifecycle", "default encryption", "public access block"})
 _CONTROLS = {"\r", "\n", "\0"}
 
 
@@ -72,7 +76,7 @@ class Request:
         asked = {name for name, _ in self.query}
         what = next((words for name, words in _SUBJECTS.items() if name in asked), "")
         if self.key is None:
-            return what or f"{self.method} bucket"
+            return f"{self.method} {what}" if what in _OF_BUCKETS else what or f"{self.method} bucket"
         return f"{self.method} {what + ' of ' if what else ''}{self.key!r}"
 
 

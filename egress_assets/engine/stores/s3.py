@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
+from xml.etree.ElementTree import Element
 
 from egress_assets.engine.errors import StoreError
 from egress_assets.engine.stores import Answer, Head, Listed, Pending, Uploaded
 from egress_assets.engine.stores.answers import breakdown, error_code, is_transient, refusal
 from egress_assets.engine.stores.bucket import create_bucket, probe_conditional_put, require_bucket
 from egress_assets.engine.stores.client import Client, Request
+from egress_assets.engine.stores.control import Configuration, Subject, configuration, configure
 from egress_assets.engine.stores.copying import Copy, CopyLimits, copy_object
 from egress_assets.engine.stores.dialect import Dialect, write_headers
 from egress_assets.engine.stores.listing import list_keys, list_uploads
@@ -164,6 +166,14 @@ class S3Store:
     def probe_conditional_put(self, key: str) -> str:
         """Race real conditional PUTs at `key`; a line for people. Raises StoreError when they do not hold."""
         return probe_conditional_put(self, key)
+
+    def configuration(self, subject: Subject) -> Configuration:
+        """What the bucket says of itself. Raises StoreError, StoreUnavailable."""
+        return configuration(self._client, subject)
+
+    def configure(self, subject: Subject, document: Element, headers: Mapping[str, str]) -> None:
+        """Set a whole configuration of the bucket. Raises StoreError, StoreUnavailable."""
+        configure(self._client, subject, document, headers)
 
     def close(self) -> None:
         """Close idle connections; the store stays usable."""
