@@ -1,7 +1,7 @@
 """Dagster's own record: the details of old runs go, what partitions, plots and checks stand on stays.
 
 Dagster has a retention of ticks and none of events: every log line of every run stays for ever. Of a run that ended
-`DAYS` ago this keeps its materialisations, observations, check evaluations, how it and its steps began and ended and
+long ago this keeps its materialisations, observations, check evaluations, how it and its steps began and ended and
 why they failed: the run's page opens, with a short list. Types of events that are not known here stay too.
 
 Runs that nothing stands on are deleted: they materialised and checked nothing, no asset names them as its last run, no
@@ -30,12 +30,8 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.tags import BACKFILL_ID_TAG, RUN_KEY_TAG
 
-from egress_assets import failures
-from egress_assets.engine.errors import CatalogError
-
 logger = logging.getLogger(__name__)
 
-DAYS = 30
 ROWS = 1000
 """Rows a transaction: some milliseconds on Postgres, so nobody waits for its locks."""
 PAGE = 200  # runs asked for at once
@@ -71,20 +67,6 @@ class Pruned:
     deleted_runs: int = 0
     files: int = 0
     file_bytes: int = 0
-
-
-@dg.op(
-    config_schema={"days": dg.Field(int, default_value=DAYS, description="How old a run's details get.")},
-    pool="housekeeping",
-)
-def prune_event_log(context: dg.OpExecutionContext) -> None:
-    """Details of old runs and their captured output are removed from Dagster's record."""
-    with failures.told(context):
-        days = context.op_config["days"]
-        if days < 1:
-            raise CatalogError(f"`days` is {days}, which prunes what was written just now", hint="Give 1 or more.")
-        done = prune(context.instance, before=datetime.now(UTC) - timedelta(days=days))
-        context.add_output_metadata({name: getattr(done, name) for name in Pruned.__slots__})
 
 
 def prune(instance: dg.DagsterInstance, *, before: datetime) -> Pruned:

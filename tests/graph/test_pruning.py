@@ -22,6 +22,7 @@ from dagster_graphql.schema import create_schema
 from egress_assets import pruning
 from egress_assets.definitions import accepted
 from egress_assets.engine.errors import SourceUnavailable
+from egress_assets.housekeeping import prune_event_log
 
 KEY, SOURCE = dg.AssetKey(["dump", "shop"]), dg.AssetKey(["source", "shop"])
 DATES = dg.DailyPartitionsDefinition("2026-11-01", end_date="2026-11-20")
@@ -312,7 +313,7 @@ def test_the_op_says_what_it_did_and_refuses_to_prune_runs_at_work(instance: dg.
 
     @dg.job(executor_def=dg.in_process_executor)
     def housekeeping() -> None:
-        pruning.prune_event_log()
+        prune_event_log()
 
     done = housekeeping.execute_in_process(instance=instance)
     (output,) = [e for e in done.all_events if e.is_successful_output]
