@@ -156,9 +156,11 @@ def _pause(seconds: float) -> None:
 
 def table_record(done: TableDone, wanted: Wanted) -> TableRecord:
     """The manifest's entry of a table that is whole in the store."""
-    stored = ObjectRecord(done.key, done.bytes, done.sha256, done.rows, done.etag, raw_bytes=done.raw_bytes)
     return TableRecord(
-        objects=(stored,),
+        objects=tuple(
+            ObjectRecord(part.key, part.bytes, part.sha256, part.rows, part.etag, raw_bytes=part.raw_bytes)
+            for part in done.parts
+        ),
         content_digest=content_digest(wanted, done.cells),
         columns=wanted.columns,
         format=wanted.format,
@@ -170,6 +172,8 @@ def table_record(done: TableDone, wanted: Wanted) -> TableRecord:
 def content_digest(wanted: Wanted, cells: Sequence[CellDone]) -> str:
     """sha256 over schema, policy, format, then cell by cell the digest of the uncompressed bytes and the rows.
 
+    Cells without rows are left out: a table that has grown without rows, was truncated at its end by VACUUM, or has an
+    empty partition more, is the same content. How cells are put into parts, and who read them, is no part of it.
     The format is part of it, so that a change of the catalog's `format` replaces equal rows in another coding.
     """
     return digest(
@@ -177,7 +181,7 @@ def content_digest(wanted: Wanted, cells: Sequence[CellDone]) -> str:
             "schema": [column.to_json() for column in wanted.columns],
             "policy": wanted.policy_digest,
             "format": wanted.format,
-            "cells": [[cell.sha256, cell.rows] for cell in cells],
+            "cells": [[cell.sha256, cell.rows] for cell in cells if cell.rows],
         }
     )
 

@@ -23,10 +23,10 @@ from typing import Any, BinaryIO
 
 import psycopg
 
-from egress_assets.engine.dump.copying import Stopped, copy_table
+from egress_assets.engine.dump.copying import Stopped, copy_part
 from egress_assets.engine.dump.snapshot import joined
 from egress_assets.engine.dump.source import SourceSettings, cancel, connect, hang_up
-from egress_assets.engine.dump.tasks import Cell, TableTask
+from egress_assets.engine.dump.tasks import Cell, PartTask
 from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.stores import Store, open_store
@@ -39,7 +39,7 @@ _GONE = 70
 
 
 class Worker:
-    """One connection, one store, one table at a time."""
+    """One connection, one store, one part of a table at a time."""
 
     def __init__(self, lines: Iterable[bytes], answers: BinaryIO) -> None:
         self._lines, self._answers = lines, answers
@@ -77,14 +77,14 @@ class Worker:
         while (message := self._next()) is not None:
             self._one(task_of(message["task"]), hello["snapshot"], store)
 
-    def _one(self, task: TableTask, snapshot: str, store: Store) -> None:
+    def _one(self, task: PartTask, snapshot: str, store: Store) -> None:
         assert self._connection is not None  # noqa: S101 - for the type checker
 
         def tell(size: int, rows: int) -> None:
-            self._say({"tick": {"item": task.table, "done": size, "total": task.expected_bytes, "rows": rows}})
+            self._say({"tick": {"table": task.table, "part": task.part, "done": size, "rows": rows}})
 
         with joined(self._connection, snapshot, task):
-            done = copy_table(self._connection, task, store, stop=self._stop, tell=tell, pace=self._pace)
+            done = copy_part(self._connection, task, store, stop=self._stop, tell=tell, pace=self._pace)
         self._say({"done": asdict(done)})
 
     def _next(self) -> dict[str, Any] | None:
@@ -127,13 +127,17 @@ class Worker:
             hang_up(self._connection)
 
 
-def task_of(message: Mapping[str, Any]) -> TableTask:
-    """A TableTask as it was before `asdict` and JSON."""
+def task_of(message: Mapping[str, Any]) -> PartTask:
+    """A PartTask as it was before `asdict` and JSON."""
     plain = dict(message)
-    plain["cells"] = tuple(Cell(**cell) for cell in message["cells"])
+    plain["cells"] = tuple(_cell(cell) for cell in message["cells"])
     plain["lock"] = tuple((schema, name) for schema, name in message["lock"])
     plain["detectors"] = tuple(message["detectors"])
-    return TableTask(**plain)
+    return PartTask(**plain)
+
+
+def _cell(plain: Mapping[str, Any]) -> Cell:
+    return Cell(**{**plain, "reads": tuple(plain["reads"]) if plain["reads"] else None})
 
 
 def _lines(descriptor: int) -> Iterator[bytes]:

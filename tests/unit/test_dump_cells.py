@@ -13,7 +13,7 @@ from psycopg import sql
 from egress_assets.engine.dump.cells import cell_locks, copy_cells, window_clause
 from egress_assets.engine.dump.extract import _useful
 from egress_assets.engine.dump.relations import split
-from egress_assets.engine.dump.tasks import Cell, ColumnInfo, Relation, TableTask
+from egress_assets.engine.dump.tasks import Cell, ColumnInfo, PartTask, Relation
 from egress_assets.engine.errors import CatalogError, TableMissing
 from egress_assets.engine.partition import Calendar
 from egress_assets.engine.worker import task_of
@@ -73,11 +73,13 @@ def test_a_window_of_another_type_or_name_is_refused():
 def test_a_worker_locks_the_leaves_it_reads_or_the_parent_it_reads():
     leaves = (("s", "a"), ("s", "b"))
     parent = relation("p", leaves)
-    assert cell_locks(parent, [Cell("s.a", ""), Cell("s.b", "")]) == leaves
-    assert cell_locks(parent, [Cell("s.t", "")]) == (("s", "t"),)
+    a, again, b, whole = (Cell("", "", reads=("s", name)) for name in "aabt")
+    assert cell_locks(parent, [a, again, b]) == leaves
+    assert cell_locks(parent, [b]) == leaves[1:]
+    assert cell_locks(parent, [whole]) == (("s", "t"),)
     assert cell_locks(relation("p", ()), []) == ()
-    assert cell_locks(relation("v"), [Cell("s.t", "")]) == (("s", "t"),)
-    assert cell_locks(relation("m"), [Cell("s.t", "")]) == ()  # LOCK TABLE refuses materialized views
+    assert cell_locks(relation("v"), [whole]) == (("s", "t"),)
+    assert cell_locks(relation("m"), [whole]) == ()  # LOCK TABLE refuses materialized views
 
 
 def test_a_table_s_name_is_split_at_its_first_dot():
@@ -86,7 +88,7 @@ def test_a_table_s_name_is_split_at_its_first_dot():
 
 def test_small_tables_share_one_worker_and_unknown_sizes_have_their_own():
     def tasks(*sizes):
-        return [TableTask(str(n), (), "", "csv", expected_bytes=size) for n, size in enumerate(sizes)]
+        return [PartTask(str(n), (), "", "csv", expected_bytes=size) for n, size in enumerate(sizes)]
 
     assert _useful(tasks(8192, 8192, 8192)) == 1
     assert _useful(tasks(2**30, 8192)) == 16
@@ -94,6 +96,7 @@ def test_small_tables_share_one_worker_and_unknown_sizes_have_their_own():
 
 
 def test_a_task_comes_through_json_as_it_was():
-    task = TableTask("s.t", (Cell("s.t", "COPY"),), "k", "csv", {"a": "b"}, ("email",), (("s", "t"),), 7, 3)
+    cells = (Cell("s.t", "COPY", " TO", ("s", "t"), 7), Cell("s.v", "COPY"))
+    task = PartTask("s.t", cells, "k", "csv", {"a": "b"}, ("email",), (("s", "t"),), 7, 3, 2)
     assert task_of(json.loads(json.dumps(asdict(task)))) == task
     assert "'b'" not in repr(task)  # a session's settings are secrets

@@ -6,7 +6,7 @@ import pickle
 from dataclasses import replace
 
 from egress_assets.engine import masks
-from egress_assets.engine.dump.tasks import CellDone, ColumnInfo, Relation, TableDone
+from egress_assets.engine.dump.tasks import CellDone, ColumnInfo, PartDone, Relation, TableDone
 from egress_assets.engine.evidence.records import canonical
 from egress_assets.engine.masks.seam import Site
 from egress_assets.engine.scrub import gate
@@ -16,7 +16,8 @@ from egress_assets.engine.scrub.policy import MaskedColumn, TablePolicy
 
 KEYS = MasterKey(bytes(range(32))).audience("shared", "1")
 ID, NOTE = ColumnInfo("id", "bigint", "int8", nullable=False), ColumnInfo("note", "text", "text", nullable=True)
-DONE = TableDone("public.t", "k", (CellDone("public.t", "00", 2, 20),), 2, 20, 10, "00", "e")
+PART = PartDone("public.t", "k", (CellDone("public.t", "00", 2, 20),), 2, 20, 10, "00", "e")
+DONE = TableDone("public.t", (PART,))
 
 
 def policy(*columns: ColumnInfo) -> TablePolicy:
@@ -61,7 +62,7 @@ def test_a_column_outside_the_policy_fails_but_a_generated_one_does_not():
 
 def test_an_identifier_fails_with_column_count_and_shape_and_no_value():
     found = scan([b"1,ann.smith@example.org\n2,joe@example.org\n"], ["email"])
-    checks, _ = examine(done=replace(DONE, findings=found))
+    checks, _ = examine(done=TableDone("public.t", (replace(PART, findings=found),)))
     located = {"public.t": gate.located(checks["public.t"], {"email": ("note",)})}
     error = gate.gate_failed("scrub/shop 2026-11-20", located)
     assert "no_direct_identifiers: 2 x email in note (shapes aaa.aaaaa@aaaaaaa.aaa, aaa@aaaaaaa.aaa)" in error.message

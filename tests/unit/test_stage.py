@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from egress_assets.engine import stage
-from egress_assets.engine.dump.tasks import CellDone, TableDone
+from egress_assets.engine.dump.tasks import CellDone, PartDone, TableDone
 from egress_assets.engine.errors import CatalogError, HistoryUnavailable, SourceChanged, SourceUnavailable
 from egress_assets.engine.evidence.records import Column
 from egress_assets.engine.partition import Calendar
@@ -24,8 +25,8 @@ from egress_assets.engine.stage import (
 )
 
 WANTED = Wanted("policy", (Column("id", "integer"), Column("at", "date")), "csv.zst")
-CELLS = (CellDone("s.a", "aa", 2, 10), CellDone("s.b", "bb", 0, 0))
-DONE = TableDone("s.t", "k", CELLS, 2, 10, 7, "cc", "etag")
+CELLS = (CellDone("s.a", "aa", 2, 10), CellDone("s.b", "bb", 1, 5))
+DONE = TableDone("s.t", (PartDone("s.t", "k", CELLS, 3, 15, 7, "cc", "etag"),))
 CALENDAR = Calendar(ZoneInfo("UTC"), date(2026, 11, 1))
 
 
@@ -52,11 +53,21 @@ def test_each_change_of_the_spec_is_named_and_changes_the_content(change, words)
 
 def test_the_content_is_rows_in_order_and_not_how_they_are_stored():
     here = table_record(DONE, WANTED).content_digest
-    stored_elsewhere = replace(DONE, key="k2", bytes=1, sha256="zz", etag="", seconds=9.0)
-    assert table_record(stored_elsewhere, WANTED).content_digest == here
+    stored_elsewhere = replace(DONE.parts[0], key="k2", bytes=1, sha256="zz", etag="", seconds=9.0)
+    assert table_record(TableDone("s.t", (stored_elsewhere,)), WANTED).content_digest == here
+    in_two = tuple(PartDone("s.t", f"k{n}", (cell,), 1, 1, 1, "", "", part=n) for n, cell in enumerate(CELLS))
+    divided = table_record(TableDone("s.t", in_two), WANTED)
+    assert divided.content_digest == here
+    assert [found.key for found in divided.objects] == ["k0", "k1"]
     assert content_digest(WANTED, CELLS[::-1]) != here
     assert content_digest(WANTED, (replace(CELLS[0], sha256="ab"), CELLS[1])) != here
     assert content_digest(WANTED, (replace(CELLS[0], rows=3), CELLS[1])) != here
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_cell_without_rows_is_no_content(place):
+    empty = CellDone("s.c", sha256(b"").hexdigest(), 0, 0)
+    assert content_digest(WANTED, (*CELLS[:place], empty, *CELLS[place:])) == content_digest(WANTED, CELLS)
 
 
 def test_tables_come_in_the_catalog_s_order_and_unknown_ones_are_named():

@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
-from egress_assets.engine.catalog.values import Clock, Hours, Name, Strict, Value, duration, written_as
+from egress_assets.engine.catalog.values import Clock, Hours, Name, Size, Strict, Value, duration, written_as
 from egress_assets.engine.partition import Calendar
 
 TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
 Format = Literal["csv", "csv.gz", "csv.zst"]
+PartSize = Annotated[Size, Field(ge=2**20)]  # bytes of a table in the server that one object holds
 
 
 class SourceModel(Strict):
@@ -169,6 +170,7 @@ class DumpModel(Strict):
     store: Name | None = None  # default: the dataset's
     format: Format = "csv.zst"
     zstd_level: int = Field(default=1, ge=1, le=19)
+    part_size: PartSize = 256 * 2**20
 
 
 class ScrubModel(Strict):
@@ -181,6 +183,7 @@ class ScrubModel(Strict):
     store: Name | None = None
     quarantine: Name | None = None  # a store for bytes that have not passed the gate; default: the unsealed attempt
     format: Format = "csv.zst"
+    part_size: PartSize = 256 * 2**20
     detectors: list[str] | None = None  # default: all
     consistency: Literal["dataset", "table"] = "dataset"
 

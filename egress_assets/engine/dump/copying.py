@@ -1,4 +1,4 @@
-"""One table from the server to the store: COPY -> count, sha256 a cell, scan -> compress -> upload.
+"""One part of a table from the server to the store: COPY -> count, sha256 a cell, scan -> compress -> upload.
 
 Two threads: one reads and hashes, the other compresses and uploads (and holds the store's own part threads), so that
 the server's CSV formatting, which is the limit at about 100 MB/s a core, never waits for the network.
@@ -21,7 +21,7 @@ from psycopg import pq
 
 from egress_assets.engine.dump.source import cancel
 from egress_assets.engine.dump.sqlstate import source_error
-from egress_assets.engine.dump.tasks import Cell, CellDone, TableDone, TableTask
+from egress_assets.engine.dump.tasks import Cell, CellDone, PartDone, PartTask
 from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import SourceUnavailable
 from egress_assets.engine.stores import Store
@@ -47,15 +47,15 @@ class Stopped(Exception):
     """The process was told to end: nothing is published, nothing is reported."""
 
 
-def copy_table(
+def copy_part(
     connection: psycopg.Connection,
-    task: TableTask,
+    task: PartTask,
     store: Store,
     *,
     stop: threading.Event,
     tell: Progress,
     pace: Pace | None = None,
-) -> TableDone:
+) -> PartDone:
     """Read `task`'s cells within the connection's transaction, as fast as `pace` allows, and upload them as one object.
 
     Any failure on either side leaves no object: the upload is aborted and the server's query cancelled.
@@ -74,9 +74,9 @@ def copy_table(
     finally:
         thread.join(timeout=10)
     cells = tuple(reading.done)
-    return TableDone(
+    return PartDone(
         task.table, task.key, cells, sum(c.rows for c in cells), sum(c.bytes for c in cells), uploaded.bytes,
-        uploaded.sha256, uploaded.etag, reading.findings, round(time.monotonic() - began, 3),
+        uploaded.sha256, uploaded.etag, reading.findings, round(time.monotonic() - began, 3), task.part,
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ class _Reading:
     """The reading thread's side: owns the connection until it ends."""
 
     def __init__(
-        self, connection: psycopg.Connection, task: TableTask, *, stop: threading.Event, tell: Progress, pace: Pace
+        self, connection: psycopg.Connection, task: PartTask, *, stop: threading.Event, tell: Progress, pace: Pace
     ) -> None:
         self.chunks = Handover()
         self.done: list[CellDone] = []
@@ -113,7 +113,7 @@ class _Reading:
 
     def _read(self, cell: Cell) -> CellDone:
         pgconn = self._connection.pgconn
-        self._slow_down()  # for what was read of the last cell, or of the last table
+        self._slow_down()  # for what was read of the last cell, or of the last part
         _start(pgconn, cell.sql, self._ready)
         digest, size = sha256(), 0
         for chunk in self._gathered(pgconn):

@@ -7,6 +7,7 @@ pg_relation_filenode, to_regclass and pg_partition_tree see what is committed no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import psycopg
 
@@ -36,8 +37,10 @@ FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = ANY(%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
 """
-_SIZE = "coalesce(pg_table_size(c.oid), 0)"  # takes a lock for a moment, so it may wait behind DDL
-_SIZE_AT_LAST_VACUUM = "c.relpages::bigint * current_setting('block_size')::bigint"
+# Heap blocks and bytes with TOAST. The functions take a lock for a moment, so they may wait behind DDL.
+_SIZE = """coalesce(pg_relation_size(c.oid) / current_setting('block_size')::bigint, 0),
+       coalesce(pg_table_size(c.oid), 0)"""
+_SIZE_AT_LAST_VACUUM = "c.relpages::bigint, c.relpages::bigint * current_setting('block_size')::bigint"
 # pg_inherits and not pg_partition_tree: a partition attached after the snapshot must not be among the leaves.
 _LEAVES = """
 WITH RECURSIVE tree(root, oid) AS (
@@ -106,21 +109,28 @@ def describe(
     columns: dict[int, list[ColumnInfo]] = {oid: [] for oid in oids}
     for oid, *column in connection.execute(_COLUMNS, (oids,)):
         columns[oid].append(ColumnInfo(*column))
-    leaves: dict[int, list[tuple[str, str, int, int]]] = {oid: [] for oid in oids}
+    leaves: dict[int, list[_Leaf]] = {oid: [] for oid in oids}
     leaves_query = _LEAVES.format(size=_SIZE if locked else _SIZE_AT_LAST_VACUUM).encode()
     for root, *leaf in connection.execute(leaves_query, (oids,)):
-        leaves[root].append((leaf[0], leaf[1], leaf[2], leaf[3]))
+        leaves[root].append(_Leaf(*leaf))
     return {table: _relation(found[table], columns, leaves) for table in tables}
 
 
-def _relation(
-    row: tuple, columns: dict[int, list[ColumnInfo]], leaves: dict[int, list[tuple[str, str, int, int]]]
-) -> Relation:
+class _Leaf(NamedTuple):
+    schema: str
+    name: str
+    rows: int
+    blocks: int
+    bytes: int
+
+
+def _relation(row: tuple, columns: dict[int, list[ColumnInfo]], leaves: dict[int, list[_Leaf]]) -> Relation:
     table, schema, name, oid, kind = row
     mine = leaves[oid]
     return Relation(
-        table, schema, name, oid, kind, tuple(columns[oid]), tuple((leaf[0], leaf[1]) for leaf in mine),
-        estimated_rows=sum(leaf[2] for leaf in mine), heap_bytes=sum(leaf[3] for leaf in mine),
+        table, schema, name, oid, kind, tuple(columns[oid]), tuple((leaf.schema, leaf.name) for leaf in mine),
+        estimated_rows=sum(leaf.rows for leaf in mine), heap_bytes=sum(leaf.bytes for leaf in mine),
+        sizes=tuple((leaf.blocks, leaf.bytes) for leaf in mine),
     )  # fmt: skip
 
 

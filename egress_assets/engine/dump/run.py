@@ -10,12 +10,13 @@ from typing import Any
 from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
-from egress_assets.engine.dump.cells import cell_locks, copy_cells
+from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
+from egress_assets.engine.dump.parts import part_tasks
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.spec import DumpSpec
-from egress_assets.engine.dump.tasks import TableDone, TableTask
+from egress_assets.engine.dump.tasks import PartTask, TableDone
 from egress_assets.engine.errors import LimitExceeded
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Draft, Outcome, digest
@@ -96,7 +97,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
     with open_snapshot(settings, spec.tables, application_name=name) as leader:
         at = tally.spent("lock", at)
         on(Tick("lock", spec.dataset, len(spec.tables), len(spec.tables), unit="tables", finished=True))
-        tasks = [_task(spec, leader, table, attempt) for table in spec.tables]
+        tasks = [task for table in spec.tables for task in _tasks(spec, leader, table, attempt)]
         done = _extract(spec, leader, tasks, on)
         tally.spent("dump", at)
     on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))
@@ -118,7 +119,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
     )
 
 
-def _extract(spec: DumpSpec, leader: Leader, tasks: list[TableTask], on: Listener) -> dict[str, TableDone]:
+def _extract(spec: DumpSpec, leader: Leader, tasks: list[PartTask], on: Listener) -> dict[str, TableDone]:
     """Above a limit, what was written is removed at once; what other failures leave, the next start sweeps."""
     settings, store = spec.settings(), spec.platform.provider.store(spec.store)
     bounds = Bounds.of(spec.platform, spec.unit, spec.date, spec.tables)
@@ -129,15 +130,14 @@ def _extract(spec: DumpSpec, leader: Leader, tasks: list[TableTask], on: Listene
         raise
 
 
-def _task(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> TableTask:
-    relation = leader.relations[table]
+def _tasks(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> list[PartTask]:
+    relation, suffix = leader.relations[table], spec.dump.format
     cells = copy_cells(relation, None, spec.rows(relation), leader.connection)
-    return TableTask(
-        table=table,
-        cells=cells,
-        key=part_key(spec.unit, spec.date, attempt, table=table, part=0, suffix=spec.dump.format),
-        format=spec.dump.format,
-        lock=cell_locks(relation, cells),
-        expected_bytes=relation.heap_bytes,
+    return part_tasks(
+        relation,
+        cells,
+        lambda part: part_key(spec.unit, spec.date, attempt, table=table, part=part, suffix=suffix),
+        part_size=spec.dump.part_size,
+        format=suffix,
         level=spec.dump.zstd_level,
     )

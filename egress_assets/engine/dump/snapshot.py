@@ -23,7 +23,7 @@ from egress_assets.engine.dump.pooler import refuse_transaction_pooler
 from egress_assets.engine.dump.relations import LOCKABLE, describe, refuse_drift, require_readable, split
 from egress_assets.engine.dump.source import SourceSettings, connect, hang_up
 from egress_assets.engine.dump.sqlstate import reworded
-from egress_assets.engine.dump.tasks import Relation, TableTask
+from egress_assets.engine.dump.tasks import PartTask, Relation
 from egress_assets.engine.evidence.records import Position
 
 logger = logging.getLogger(__name__)
@@ -148,8 +148,8 @@ def _own_files(relations: Iterable[Relation]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def joined(connection: psycopg.Connection, snapshot: str, task: TableTask) -> Iterator[None]:
-    """A worker's transaction in the leader's snapshot, with its own locks, for one table.
+def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Iterator[None]:
+    """A worker's transaction in the leader's snapshot, with its own locks, for one part of a table.
 
     Secrets of the task's session are set by bind parameter (no other session sees them) and end with the transaction.
     Raises SourceChanged (snapshot gone, lock not free, rewritten), SourceDenied, SourceUnavailable.

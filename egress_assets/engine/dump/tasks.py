@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
 from typing import Any
+
+KEPT = 20
+"""Offsets and shapes that are told of one detector's findings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +38,30 @@ class Relation:
     leaves: tuple[tuple[str, str], ...]
     estimated_rows: int = 0
     heap_bytes: int = 0
+    sizes: tuple[tuple[int, int], ...] = ()  # of each leaf: blocks of its heap, bytes with TOAST
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The unit of hashing: one leaf (later: one fixed block range of it) and the COPY statement that reads it."""
+    """The unit of hashing: one leaf or a fixed block range of it, and the COPY statement that reads it.
+
+    The statement is in two pieces: the first is one object for all cells of a leaf, which may be tens of thousands.
+    """
 
     name: str
-    sql: str
+    copy: str
+    rest: str = ""
+    reads: tuple[str, str] | None = None  # (schema, name) of what it reads
+    expected_bytes: int = 0
+
+    @property
+    def sql(self) -> str:
+        return self.copy + self.rest
 
 
 @dataclass(frozen=True, slots=True)
-class TableTask:
-    """One table for one worker process: cells are read in order into one object."""
+class PartTask:
+    """One part of a table for one worker process: its cells are read in order into one object."""
 
     table: str
     cells: tuple[Cell, ...]
@@ -57,6 +72,7 @@ class TableTask:
     lock: tuple[tuple[str, str], ...] = ()  # (schema, name) to LOCK ... NOWAIT before reading
     expected_bytes: int = 0  # for progress and order only
     level: int = 1  # of zstd
+    part: int = 0  # of the table, from 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +86,8 @@ class CellDone:
 
 
 @dataclass(frozen=True, slots=True)
-class TableDone:
-    """One table as it lies in the store, complete."""
+class PartDone:
+    """One object of a table as it lies in the store, complete."""
 
     table: str
     key: str
@@ -83,3 +99,55 @@ class TableDone:
     etag: str
     findings: Mapping[str, Any] = field(default_factory=dict)  # detector -> {count, offsets, shapes}
     seconds: float = 0.0
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TableDone:
+    """One table as it lies in the store, complete: `parts` in their order."""
+
+    table: str
+    parts: tuple[PartDone, ...]
+
+    @property
+    def cells(self) -> tuple[CellDone, ...]:
+        return tuple(chain.from_iterable(part.cells for part in self.parts))
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def raw_bytes(self) -> int:
+        return sum(part.raw_bytes for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        """Of all workers together."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def findings(self) -> dict[str, Any]:
+        """As a part's, in all parts. Offsets count from the table's first byte; as many are kept as a part keeps."""
+        found: dict[str, Any] = {}
+        begins = accumulate((part.raw_bytes for part in self.parts), initial=0)
+        for part, begin in zip(self.parts, begins, strict=False):
+            for detector, more in part.findings.items():
+                found[detector] = _together(found.get(detector), more, begin)
+        return found
+
+
+def _together(found: Mapping[str, Any] | None, more: Mapping[str, Any], begin: int) -> dict[str, Any]:
+    moved = {**more, "offsets": [begin + offset for offset in more["offsets"]]}
+    if found is None:
+        return moved
+    shapes = dict.fromkeys([*found["shapes"], *more["shapes"]])
+    return {
+        "count": found["count"] + more["count"],
+        "offsets": [*found["offsets"], *moved["offsets"]][:KEPT],
+        "shapes": list(shapes)[:KEPT],
+    }

@@ -13,6 +13,7 @@ from typing import Any
 
 import re2
 
+from egress_assets.engine.dump.tasks import KEPT
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.scrub.detectors import DETECTORS, Detector
 
@@ -30,9 +31,6 @@ NOTHING = rb"[^\x00-\xff]"
 
 MEMORY = 64 << 20
 """Bytes that a pattern's lazily built automaton may take; below 8 MiB it is thrown away and built anew all the time."""
-
-KEPT = 20
-"""Offsets and shapes reported for a detector."""
 
 
 @dataclass(slots=True)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from egress_assets.engine.dump.tasks import TableDone
+from egress_assets.engine.dump.tasks import PartDone
 from egress_assets.engine.stores import Store
 from egress_assets.engine.stream import decompressed
 
 
-def columns_found(store: Store, done: TableDone, suffix: str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def columns_found(store: Store, done: PartDone, suffix: str, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Detector -> names of the columns of its first findings, in the table's order.
 
-    Streams the object up to the last offset that was kept. Memory: one chunk and one row. Raises as `Store.get` does.
+    Streams the part up to the last offset that was kept. Memory: one chunk and one row. Raises as `Store.get` does.
     """
     wanted = sorted({offset for found in done.findings.values() for offset in found["offsets"]})
     chunks = decompressed(store.get(done.key), suffix)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from egress_assets.engine.dump.discard import remove
-from egress_assets.engine.dump.tasks import TableDone
+from egress_assets.engine.dump.tasks import PartDone, TableDone
 from egress_assets.engine.errors import ChecksumMismatch
 from egress_assets.engine.evidence.reader import verified
 from egress_assets.engine.evidence.records import ObjectRecord
@@ -20,26 +20,25 @@ from egress_assets.engine.stores import Store, Uploaded
 from egress_assets.engine.stores.settings import StoreSettings
 
 _AT_ONCE = 4
-"""Tables that are promoted at a time; each may hold `Store.upload`'s memory."""
+"""Objects that are promoted at a time; each may hold `Store.upload`'s memory."""
 
 
 def promote(platform: Platform, landing: str, store: str, done: Mapping[str, TableDone]) -> dict[str, TableDone]:
-    """Copy every table from `landing` to the same key in `store`, each sha256 compared, then empty `landing`.
+    """Copy every object from `landing` to the same key in `store`, each sha256 compared, then empty `landing`.
 
     A server-side copy where one endpoint and one identity hold both buckets, else streamed. Nothing to do when both
     are one. Memory: `Store.upload`'s x 4. Raises ChecksumMismatch, StoreError's kinds.
     """
     if landing == store:
         return dict(done)
+    parts = [part for table in done.values() for part in table.parts]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        promoted = dict(
-            zip(done, threads.map(lambda d: _promote(platform, landing, store, d), done.values()), strict=True)
-        )
-    remove(platform.store(landing), [d.key for d in done.values()])
-    return promoted
+        promoted = list(threads.map(lambda part: _promote(platform, landing, store, part), parts))
+    remove(platform.store(landing), [part.key for part in parts])
+    return {t: TableDone(t, tuple(part for part in promoted if part.table == t)) for t in done}
 
 
-def _promote(platform: Platform, landing: str, store: str, done: TableDone) -> TableDone:
+def _promote(platform: Platform, landing: str, store: str, done: PartDone) -> PartDone:
     source, target = platform.provider.store(landing), platform.provider.store(store)
     data = platform.store(store)
     if _reachable(source, target):
@@ -64,7 +63,7 @@ def _reachable(source: StoreSettings, target: StoreSettings) -> bool:
     return all(getattr(source, f) == getattr(target, f) for f in place)
 
 
-def _stream(source: Store, target: Store, done: TableDone) -> Uploaded:
+def _stream(source: Store, target: Store, done: PartDone) -> Uploaded:
     written = ObjectRecord(done.key, done.bytes, done.sha256)
     return target.upload(done.key, verified(written, source.get(done.key)), size=done.bytes)
 

@@ -15,11 +15,12 @@ from typing import Any
 from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
-from egress_assets.engine.dump.cells import cell_locks, copy_cells
+from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
+from egress_assets.engine.dump.parts import part_tasks
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
-from egress_assets.engine.dump.tasks import TableDone, TableTask
+from egress_assets.engine.dump.tasks import PartTask, TableDone
 from egress_assets.engine.errors import EgressError, KeyMissing
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import CheckRecord, Draft, Outcome, Pointer
@@ -133,14 +134,14 @@ class _Attempt:
 
     def __init__(self, spec: ScrubSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, on: Listener) -> None:
         self._spec, self._facts, self._tally, self._on = spec, facts, tally, on
-        suffix = spec.scrub.format
-        self._keys = {t: part_key(spec.unit, spec.date, attempt, table=t, part=0, suffix=suffix) for t in spec.tables}
+        self._attempt = attempt
+        self._keys: list[str] = []  # of what may have been written
 
     def draft(self) -> Draft:
         try:
             return self._draft()
         except Exception:
-            discard(self._spec.platform, (self._spec.landing, self._spec.store), self._keys.values())
+            discard(self._spec.platform, (self._spec.landing, self._spec.store), self._keys)
             raise
 
     def _draft(self) -> Draft:
@@ -164,7 +165,8 @@ class _Attempt:
 
     def _read(self, leader: Leader, policies: Mapping[str, TablePolicy]) -> dict[str, TableDone]:
         spec, settings = self._spec, self._spec.settings()
-        tasks = [self._task(leader, policy) for policy in policies.values()]
+        tasks = [task for policy in policies.values() for task in self._tasks(leader, policy)]
+        self._keys = [task.key for task in tasks]
         bounds = Bounds.of(spec.platform, spec.unit, spec.date, spec.tables)
         done = extract(
             leader, tasks, spec.platform.provider.store(spec.landing), settings=settings, workers=settings.workers,
@@ -173,18 +175,18 @@ class _Attempt:
         self._tally.sent_bytes += sum(table.bytes for table in done.values())
         return done
 
-    def _task(self, leader: Leader, policy: TablePolicy) -> TableTask:
-        relation = leader.relations[policy.table]
-        cells = copy_cells(relation, policy.select, self._spec.rows(relation), leader.connection)
-        return TableTask(
-            table=policy.table,
-            cells=cells,
-            key=self._keys[policy.table],
-            format=self._spec.scrub.format,
-            session=self._spec.keys.session(policy.domains),
-            detectors=self._spec.detectors,
-            lock=cell_locks(relation, cells),
-            expected_bytes=relation.heap_bytes,
+    def _tasks(self, leader: Leader, policy: TablePolicy) -> list[PartTask]:
+        spec, table = self._spec, policy.table
+        relation, suffix = leader.relations[table], spec.scrub.format
+        cells = copy_cells(relation, policy.select, spec.rows(relation), leader.connection)
+        return part_tasks(
+            relation,
+            cells,
+            lambda part: part_key(spec.unit, spec.date, self._attempt, table=table, part=part, suffix=suffix),
+            part_size=spec.scrub.part_size,
+            format=suffix,
+            session=spec.keys.session(policy.domains),
+            detectors=spec.detectors,
         )
 
     def _checked(
@@ -204,14 +206,16 @@ class _Attempt:
 
     def _located(self, done: TableDone, policy: TablePolicy) -> Mapping[str, tuple[str, ...]]:
         """Best effort: the gate fails with or without the names of the columns."""
-        if not done.findings:
-            return {}
+        names, store = [c.info.name for c in policy.columns], self._spec.platform.store(self._spec.landing)
+        found: dict[str, set[str]] = {}
         try:
-            store = self._spec.platform.store(self._spec.landing)
-            return columns_found(store, done, self._spec.scrub.format, [c.info.name for c in policy.columns])
+            for part in (part for part in done.parts if part.findings):
+                for detector, columns in columns_found(store, part, self._spec.scrub.format, names).items():
+                    found.setdefault(detector, set()).update(columns)
         except EgressError as error:
             logger.warning("columns of the findings in %s are not known: %s", done.table, error)
             return {}
+        return {detector: tuple(sorted(columns, key=names.index)) for detector, columns in found.items()}
 
     def _told(
         self,

@@ -1,6 +1,7 @@
 """The first rows of a scrubbed table, for people to look at. Of anything that is not scrubbed it reads no byte.
 
-The head of the first object is enough; nothing is verified but the ETag, since the digest is of the whole object.
+The head of the first object that has rows is enough; nothing is verified but the ETag, since the digest is of the whole
+object.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def sample(store: Store, manifest: Manifest, table: str, *, rows: int) -> Sample
     if manifest.unit.stage != "scrub" or not record.checks or not all(check.passed for check in record.checks):
         raise ReleaseRefused(f"{manifest.unit.title} has not passed a gate, so its rows are not shown")
     raw = b""
-    if record.objects:
-        first = record.objects[0]
+    first = next((o for o in record.objects if o.rows != 0), None)
+    if first:
         raw = _raw(_head(store.get(first.key, etag=first.etag or None)), record.format)
     return Sample(record.columns, list(islice(parsed(raw), rows)), record.rows)
 

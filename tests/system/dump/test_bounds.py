@@ -8,12 +8,12 @@ import threading
 import pytest
 
 from egress_assets.engine.dump.cells import copy_cells
-from egress_assets.engine.dump.copying import Stopped, copy_table
+from egress_assets.engine.dump.copying import Stopped, copy_part
 from egress_assets.engine.dump.plan import plan
 from egress_assets.engine.dump.run import run
 from egress_assets.engine.dump.snapshot import joined, open_snapshot
 from egress_assets.engine.dump.source import connect
-from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.dump.tasks import PartTask
 from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import LimitExceeded, SourceQuiet
 from egress_assets.engine.layout import dump_unit, scrub_unit
@@ -115,13 +115,13 @@ def copied(db, lake, stop, **share):
     with open_snapshot(db.settings(), ["public.orders"]) as leader:
         relation = leader.relations["public.orders"]
         cells = copy_cells(relation, None, None, leader.connection)
-        task = TableTask("public.orders", cells, "k/0.csv", "csv")
+        task = PartTask("public.orders", cells, "k/0.csv", "csv")
         with (
             connect(db.settings(), application_name="egress worker") as session,
             joined(session, leader.snapshot, task),
         ):
             pace = Pace(share, clock=lambda: stop.waited)
-            return copy_table(session, task, lake.open(), stop=stop, tell=lambda _size, _rows: None, pace=pace)
+            return copy_part(session, task, lake.open(), stop=stop, tell=lambda _size, _rows: None, pace=pace)
 
 
 def test_a_throttled_table_is_the_same_bytes_after_the_waits_that_its_rows_cost(place, db, lake):

@@ -7,7 +7,7 @@ import pytest
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.snapshot import open_snapshot
-from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.dump.tasks import PartTask
 from egress_assets.engine.progress import silent
 from egress_assets.engine.stream import FORMATS, decompressed
 
@@ -35,10 +35,13 @@ def dump(db, lake, tables, suffix="csv", **fields):
             relation = leader.relations[table]
             cells = copy_cells(relation, None, None, leader.connection)
             lock = cell_locks(relation, cells)
-            tasks.append(TableTask(table, cells, f"k/{len(tasks)}.{suffix}", suffix, lock=lock))
+            tasks.append(PartTask(table, cells, f"k/{len(tasks)}.{suffix}", suffix, lock=lock))
         done = extract(leader, tasks, lake.settings(), settings=settings, workers=2, on=silent)
     store = lake.open()
-    return {table: (b"".join(decompressed(store.get(d.key), suffix)), d) for table, d in done.items()}
+    return {
+        table: (b"".join(b"".join(decompressed(store.get(part.key), suffix)) for part in d.parts), d)
+        for table, d in done.items()
+    }
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -51,7 +54,7 @@ def test_s0_1_every_format_holds_what_psql_copies(db, lake, suffix):
     body, done = dump(db, lake, ["public.t"], suffix)["public.t"]
     assert body == db.psql("COPY t TO STDOUT (FORMAT csv)")
     assert (done.rows, done.raw_bytes) == (5000, len(body))
-    assert done.bytes == lake.here()[0][done.key][0]
+    assert done.bytes == lake.here()[0][done.parts[0].key][0]
 
 
 def test_s0_2_hostile_values_come_back_identical_by_copy_from(db, lake):
@@ -108,7 +111,7 @@ def test_an_empty_table_is_an_object_without_rows(db, lake, suffix):
     db.run("CREATE TABLE t (a int)")
     body, done = dump(db, lake, ["public.t"], suffix)["public.t"]
     assert (body, done.rows, done.raw_bytes) == (b"", 0, 0)
-    assert done.key in lake.here()[0]
+    assert done.parts[0].key in lake.here()[0]
 
 
 def test_generated_columns_are_in_it_and_dropped_ones_are_not(db, lake):
@@ -210,4 +213,5 @@ def test_the_role_s_own_settings_do_not_change_the_bytes(db, lake):
 def test_a_dump_twice_is_the_same_object(db, lake):
     db.run("CREATE TABLE t AS SELECT g, md5(g::text) FROM generate_series(1, 20000) g")
     first, second = (dump(db, lake, ["public.t"], "csv.gz")["public.t"][1] for _ in range(2))
-    assert (first.sha256, first.cells) == (second.sha256, second.cells)
+    assert [p.sha256 for p in first.parts] == [p.sha256 for p in second.parts]
+    assert first.cells == second.cells

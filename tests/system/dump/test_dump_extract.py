@@ -19,7 +19,7 @@ from psycopg import sql
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.snapshot import open_snapshot
-from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.dump.tasks import PartTask
 from egress_assets.engine.errors import SourceChanged, SourceError, SourceUnavailable, StoreDenied
 from egress_assets.engine.progress import silent
 
@@ -36,7 +36,7 @@ def tasks_of(leader, tables, suffix="csv", **fields):
         relation = leader.relations[table]
         cells = copy_cells(relation, fields.pop("select", None), None, leader.connection)
         lock = cell_locks(relation, cells)
-        yield TableTask(table, cells, f"k/{number}.{suffix}", suffix, lock=lock, **fields)
+        yield PartTask(table, cells, f"k/{number}.{suffix}", suffix, lock=lock, **fields)
 
 
 def run(db, lake, tables, on=silent, *, workers=2, source=None, parts=PARTS, **fields):
@@ -116,7 +116,7 @@ def test_a_task_s_settings_reach_its_queries_and_no_other_session(db, lake, unti
     ready = lambda: db.rows("SELECT query FROM pg_stat_activity WHERE query LIKE 'COPY%%' AND datname = %s", db.name)  # noqa: E731
     with struck(until, ready, seen.extend):
         done = run(db, lake, ["public.v"], session={"egress.k": "s3cret"}, select=select)
-    assert lake.open().read(done["public.v"].key)[0] == b"s3cret\n" * 400
+    assert lake.open().read(done["public.v"].parts[0].key)[0] == b"s3cret\n" * 400
     assert seen
     assert "s3cret" not in str(seen)
 

@@ -24,7 +24,7 @@ from egress_assets.engine.dump import snapshot, source
 from egress_assets.engine.dump.cells import cell_locks, copy_cells
 from egress_assets.engine.dump.snapshot import joined, look, open_snapshot
 from egress_assets.engine.dump.source import connect
-from egress_assets.engine.dump.tasks import TableTask
+from egress_assets.engine.dump.tasks import PartTask
 from egress_assets.engine.errors import SourceChanged, SourceDenied, TableMissing
 from egress_assets.sandbox.postgres import unprivileged_account
 
@@ -51,7 +51,7 @@ def reading(db, leader, table="public.t"):
     """A worker's session in the leader's snapshot, ready to read; yields a function that gives the lines."""
     relation = leader.relations[table]
     cells = copy_cells(relation, None, None, leader.connection)
-    task = TableTask(table, cells, "", "csv", lock=cell_locks(relation, cells))
+    task = PartTask(table, cells, "", "csv", lock=cell_locks(relation, cells))
     with connect(db.settings(), application_name="worker") as worker, joined(worker, leader.snapshot, task):
         yield lambda: [line for cell in cells for line in lines(worker, cell.sql)]
 
@@ -276,7 +276,7 @@ def test_a_worker_that_comes_after_its_leader_s_death_is_refused(any_db):
     with open_snapshot(any_db.settings(), ["public.t"], application_name="doomed") as leader:
         cells = copy_cells(leader.relations["public.t"], None, None, leader.connection)
         assert any_db.terminate("doomed leader") == 1
-        task = TableTask("public.t", cells, "", "csv", lock=(("public", "t"),))
+        task = PartTask("public.t", cells, "", "csv", lock=(("public", "t"),))
         gone = pytest.raises(SourceChanged, match="snapshot is gone")
         session = connect(any_db.settings(), application_name="worker")
         with session as worker, gone, joined(worker, leader.snapshot, task):
@@ -292,7 +292,7 @@ def test_a_leader_that_dies_before_the_worker_has_locked_is_noticed(any_db, monk
     with open_snapshot(any_db.settings(), ["public.t"], application_name="doomed") as leader:
         relation = leader.relations["public.t"]
         cells = copy_cells(relation, None, None, leader.connection)
-        task = TableTask("public.t", cells, "", "csv", lock=cell_locks(relation, cells))
+        task = PartTask("public.t", cells, "", "csv", lock=cell_locks(relation, cells))
 
         def strike():
             assert any_db.terminate("doomed leader") == 1
