@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from egress_assets.engine.dump.pooler import refuse_transaction_pooler
 from egress_assets.engine.dump.relations import LOCKABLE, describe, refuse_drift, require_readable, split
@@ -151,13 +152,16 @@ def _own_files(relations: Iterable[Relation]) -> list[tuple[str, str]]:
 def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Iterator[None]:
     """A worker's transaction in the leader's snapshot, with its own locks, for one part of a table.
 
-    Secrets of the task's session are set by bind parameter (no other session sees them) and end with the transaction.
+    It is left open for the worker's next part, with its locks: whatever waits for a table that was begun waits until
+    the worker ends, and does not keep it from the rest. Secrets of the task's session are set by bind parameter (no
+    other session sees them) and end with the transaction.
     Raises SourceChanged (snapshot gone, lock not free, rewritten), SourceDenied, SourceUnavailable.
     """
     what = f"table {task.table}"
-    with reworded(what, joining=True):
-        connection.execute(BEGIN)
-        connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        with reworded(what, joining=True):
+            connection.execute(BEGIN)
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
     with reworded(what):
         _lock(connection, task.lock, wait=False)
         refuse_drift(connection, task.lock)  # the leader may have died between the snapshot and the lock
@@ -165,7 +169,6 @@ def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Ite
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
         yield
         refuse_drift(connection, task.lock)  # a partition attached while the parent was read
-        connection.execute("COMMIT")
 
 
 def look(settings: SourceSettings, tables: Sequence[str]) -> dict[str, Relation]:
