@@ -31,6 +31,7 @@ _ORDER = (
     "unhold",
     "add",
     "sweep",
+    "bucket-policy",
 )  # as one meets them
 
 

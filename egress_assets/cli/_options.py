@@ -69,6 +69,9 @@ delivery_argument = click.argument(
     shell_complete=_complete(lambda catalog: [name for d in catalog.datasets.values() for name in d.deliveries]),
 )
 unit_argument = click.argument("units", nargs=-1, metavar="[UNIT]...", shell_complete=_complete(_units))
+stores_argument = click.argument(
+    "stores", nargs=-1, metavar="[STORE]...", shell_complete=_complete(lambda catalog: catalog.endpoints.stores)
+)
 date_option = click.option(
     "--date", metavar="YYYY-MM-DD", help="The date. Default: the last complete one.", shell_complete=_complete(_dates)
 )

@@ -67,7 +67,7 @@ class Seaweed(Server):
     def _identities(self) -> Iterator[dict[str, Any]]:
         yield self._identity("admin", ["Admin"])
         for bucket in BUCKETS[self.name]:
-            own = [f"{verb}:{bucket}" for verb in ("Read", "Write", "List", "Tagging")]
+            own = [f"{verb}:{bucket}" for verb in ("Read", "Write", "List", "Tagging", "Admin")]  # Admin: its policy
             yield self._identity(bucket, own + [f"Read:{other}" for other in READ_ALSO.get(bucket, ())])
 
     def _identity(self, name: str, actions: list[str]) -> dict[str, Any]:

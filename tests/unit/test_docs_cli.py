@@ -10,6 +10,7 @@ import click
 from egress_assets.cli import egress
 from egress_assets.cli._streams import OutputLost
 from egress_assets.engine import errors, status
+from egress_assets.engine.bucket_policy import report
 from egress_assets.engine.explain import steps
 from egress_assets.sandbox.errors import SandboxUnavailable
 
@@ -73,3 +74,7 @@ def test_every_state_is_told() -> None:
 
 def test_every_state_of_explain_is_told() -> None:
     assert {row[0].strip("`") for row in rows("`explain`")} == set(typing.get_args(steps.State))
+
+
+def test_every_state_of_a_bucket_is_told() -> None:
+    assert [row[0].strip("`") for row in rows("`bucket-policy`")] == list(report.STATES)

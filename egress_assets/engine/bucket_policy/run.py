@@ -33,6 +33,14 @@ _NAMES: Mapping[Subject, str] = {
 }
 
 
+_ACTIONS: Mapping[Subject, str] = {
+    "lifecycle": "LifecycleConfiguration",
+    "encryption": "EncryptionConfiguration",
+    "publicAccessBlock": "BucketPublicAccessBlock",
+}
+"""As AWS names the permissions, behind s3:Get and s3:Put."""
+
+
 class Bucket(Protocol):
     """What is asked of a store here."""
 
@@ -110,7 +118,9 @@ def _part(
     subject: Subject, found: Configuration, compare: Callable[[], Iterator[Item]], target: Callable[[], Element]
 ) -> _Part:
     if found.state == "denied":
-        detail = "the store does not let us look; grant the action on the bucket"
+        detail = (
+            f"the store does not let us look: grant s3:Get{_ACTIONS[subject]} on the bucket, to apply also s3:Put..."
+        )
         return _Part(subject, (Item("!", _NAMES[subject], detail, "not permitted"),), None, {})
     if found.state == "not supported":
         detail = "the server has no such thing"
