@@ -13,13 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from egress_assets.engine.catalog.operate import Throttle
 from egress_assets.engine.partition import now
-from egress_assets.engine.platform import Platform
 from egress_assets.engine.quiet import quiet_until
+
+if TYPE_CHECKING:  # 0.1 s of a worker's start, which needs only its pace
+    from egress_assets.engine.catalog.operate import Throttle
+    from egress_assets.engine.platform import Platform
 
 PIECE = 0.25
 """Seconds of the rate that are read at once, and that a worker which was kept waiting by others may catch up on. Over
