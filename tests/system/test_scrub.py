@@ -161,7 +161,8 @@ def rows_of(platform: Platform, date: str, table: str) -> list[list[str]]:
     pointer = platform.evidence.pointer(scrub_unit("d", "shared"), date)
     assert pointer is not None
     _, record = platform.evidence.tables(pointer)[table]
-    data = b"".join(decompressed(platform.store("lake").get(record.objects[0].key), record.format))
+    store = platform.store("lake")
+    data = b"".join(chunk for o in record.objects for chunk in decompressed(store.get(o.key), record.format))
     return sorted(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
@@ -298,6 +299,42 @@ def test_a_dropped_column_stops_before_the_first_row(bench):
     with pytest.raises(TableMissing, match=r"public\.people\.note"):
         run(platform, "d", date, again=True)
     assert (bench.keys("lake"), bench.keys("quarantine")) == ([], [])
+
+
+@pytest.fixture
+def in_parts(bench, monkeypatch):
+    """8,000 people in parts of 64 KiB."""
+    monkeypatch.setattr("egress_assets.engine.dump.cells.CELL_BLOCKS", 8)
+    monkeypatch.setattr("egress_assets.engine.dump.parts.SMALLEST", 8 * 8192)
+    bench.execute(
+        "INSERT INTO people SELECT g, 'p' || g || '@example.org', 'Person ' || g, '1980-01-01', 'n' || g, now(), "
+        "gen_random_uuid() FROM generate_series(4, 8000) g"
+    )
+    return bench
+
+
+@pytest.mark.parametrize("quarantine", ["quarantine", None])
+def test_a_table_in_parts_is_gated_and_promoted_whole(in_parts, quarantine):
+    platform, date = in_parts.platform(quarantine=quarantine), in_parts.date
+    result = run(platform, "d", date)
+    people = result.tables["public.people"]
+    assert people.objects > 5
+    assert people.rows == 8000
+    assert rows_of(platform, date, "public.people") == by_reference(platform, date, in_parts)
+    assert in_parts.keys("quarantine") == []
+    assert run(platform, "d", date).how == "nothing"
+
+
+def test_what_a_detector_finds_in_a_later_part_is_named_with_its_column(in_parts):
+    in_parts.execute("UPDATE people SET note = 'mail joe.public@real-company.co.uk' WHERE id IN (5, 7990)")
+    leaky = in_parts.platform(people={**PEOPLE, "note": "keep"}, detectors=["email"])
+    with pytest.raises(GateFailed, match=r"public\.people no_direct_identifiers: 2 x email in note") as caught:
+        run(leaky, "d", in_parts.date)
+    record = next(c for c in caught.value.checks["public.people"] if c.name == "no_direct_identifiers")
+    first, last = record.facts["findings"]["email"]["offsets"]
+    assert last > first
+    assert "joe.public" not in f"{caught.value.message} {record.facts}"
+    assert (in_parts.keys("lake"), in_parts.keys("quarantine")) == ([], [])
 
 
 @pytest.mark.parametrize("quarantine", ["quarantine", None])
