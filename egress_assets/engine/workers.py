@@ -131,12 +131,15 @@ class Pool:
         *,
         watched: Watched | None = None,
         share: Callable[[int], Mapping[str, float]] | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
     ) -> None:
         """Hand out `jobs` in order, the next one to whoever is free; `hear` gets ticks and results.
 
-        `share` says how fast each of so many workers may read at this moment; it is asked at least twice a second.
+        `share` says how fast each of so many workers may read at this moment; it is asked at least twice a second,
+        and so is `meanwhile`, which ends the run by raising.
+
         Raises the first worker's error (an EgressError by its code), or SourceUnavailable naming the job whose
-        worker died, or what `hear` raises.
+        worker died, or what `hear` and `meanwhile` raise.
         """
         waiting, left = deque(jobs), len(jobs)
         for process in self._processes[: len(jobs)]:
@@ -145,6 +148,7 @@ class Pool:
         if watched:
             self._selector.register(watched.descriptor, selectors.EVENT_READ, watched)
         while left:
+            meanwhile()
             if share:
                 self._allow(share)
             for process, message in self._messages():

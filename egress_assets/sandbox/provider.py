@@ -49,7 +49,8 @@ class SandboxProvider:
             hint = f"The sandbox has {valid}; set EGRESS_ENV to dev or prod to reach your own database."
             raise CatalogError(f"source {name} has no counterpart in the sandbox", hint=hint)
         dsn = self.sandbox.dsn(database).conninfo
-        kept = {field: getattr(model, field) for field in ("workers", "lock_timeout", "statement_timeout")}
+        fields = ("workers", "lock_timeout", "statement_timeout", "max_snapshot_seconds")
+        kept = {field: getattr(model, field) for field in fields}
         return SourceSettings(name=name, dsn=dsn, tls="disable", **kept)
 
     def store(self, name: str) -> StoreSettings:

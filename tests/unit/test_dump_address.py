@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,11 @@ def test_an_iam_token_is_never_sent_over_unverified_tls():
     settings = SourceSettings(host="h", user="u", iam=True, tls="require")
     with pytest.raises(CatalogError, match="unverified TLS"):
         settings.keywords()
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 1), (2, 2), (64, 4)])
+def test_without_a_number_there_is_a_worker_for_each_core_and_four_at_the_most(monkeypatch, cores, workers):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    assert SourceSettings(host="h").workers == workers
+    assert SourceSettings.model_validate({"host": "h", "workers": None}).workers == workers
+    assert SourceSettings(host="h", workers=7).workers == 7

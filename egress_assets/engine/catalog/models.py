@@ -37,10 +37,11 @@ class SourceModel(Strict):
     ca: Value | None = None
     iam: bool = False  # an RDS IAM token instead of a password
     region: str = ""
-    workers: int = Field(default=4, ge=1, le=64)
+    workers: int | None = Field(default=None, ge=1, le=64)  # default: the cores of this machine, 4 at the most
     connect_timeout: int = Field(default=10, ge=1, description="seconds")
     lock_timeout: int = Field(default=60, ge=1, description="seconds")
     statement_timeout: int = Field(default=0, ge=0, description="seconds, 0 = none")
+    max_snapshot_seconds: int = Field(default=0, ge=0, description="seconds, 0 = none")
     throttle: Throttle | None = None
     quiet_hours: list[Hours] = []  # no extract begins within them
 

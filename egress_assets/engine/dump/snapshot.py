@@ -11,9 +11,10 @@ A leader's transaction holds back VACUUM on the source for as long as the dump t
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psycopg
@@ -25,6 +26,7 @@ from egress_assets.engine.dump.relations import LOCKABLE, describe, refuse_drift
 from egress_assets.engine.dump.source import SourceSettings, connect, hang_up
 from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import PartTask, Relation
+from egress_assets.engine.errors import SourceUnavailable
 from egress_assets.engine.evidence.records import Position
 
 logger = logging.getLogger(__name__)
@@ -52,11 +54,23 @@ class Leader:
     as_of: str  # ISO 8601, UTC, the server's clock
     server_version: str
     title: str
+    most: int = 0  # seconds that it may be held, 0 = as long as it takes
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def snapshot_id(self) -> str:
         """For the evidence: the snapshot's name with its position, which together never come again."""
         return f"{self.snapshot}@{self.position.at}"
+
+    def require_time(self) -> None:
+        """Raises SourceUnavailable when it has been held longer than the source allows."""
+        held = time.monotonic() - self.began
+        if self.most and held > self.most:
+            raise SourceUnavailable(
+                f"{self.title}: the snapshot has been held for {held:.0f} s, max_snapshot_seconds is {self.most}",
+                hint="A source can't vacuum what a snapshot may still see. Raise `max_snapshot_seconds`, give it more "
+                "`workers`, or divide the dataset.",
+            )
 
     def verify(self) -> None:
         """The transaction still lives and nothing it stands for was rewritten: what was read in it is right.
@@ -81,6 +95,7 @@ def open_snapshot(
         with reworded(settings.title()):
             refuse_transaction_pooler(connection, settings)
             leader = _lead(connection, settings.title(), tables)
+            leader.most = settings.max_snapshot_seconds
         logger.info("snapshot %s of %s: %d tables at %s", leader.snapshot, leader.title, len(tables), leader.as_of)
         yield leader
     finally:

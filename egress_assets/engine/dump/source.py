@@ -7,6 +7,7 @@ the session, and so are the guards: row security raises instead of filtering, an
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal
@@ -39,6 +40,15 @@ _PINNED: Mapping[str, str] = {
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
+_MOST_WORKERS = 4
+"""Unless the catalog says more: each is a session of the source and a core of its server."""
+
+
+def usual_workers() -> int:
+    """The cores that this process may use, 4 at the most."""
+    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+
+
 class SourceSettings(BaseModel):
     """A Postgres database. Secrets are plain strings here, never in a repr; trailing newlines are stripped.
 
@@ -60,16 +70,22 @@ class SourceSettings(BaseModel):
     ca: str = ""
     iam: bool = False
     region: str = ""
-    workers: int = 4
+    workers: int = Field(default_factory=usual_workers)
     connect_timeout: int = 10  # seconds
     lock_timeout: int = 60  # seconds
     statement_timeout: int = 0  # seconds, 0 = none
+    max_snapshot_seconds: int = 0  # 0 = none
 
     @field_validator("dsn", "jdbc", "host", "database", "user", "password", "ca", mode="before")
     @classmethod
     def _plain(cls, value: Any) -> Any:
         """Mounted secrets end with a newline; an absent reference is None."""
         return "" if value is None else value.rstrip("\r\n") if isinstance(value, str) else value
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _usual(cls, value: Any) -> Any:
+        return usual_workers() if value is None else value
 
     def keywords(self) -> dict[str, Any]:
         """Keywords of libpq, holding the password. Raises CatalogError for an address that can't be read."""

@@ -36,6 +36,7 @@ def count_rows(leader: Leader, rows: Mapping[str, sql.Composable | None]) -> dic
         relation = leader.relations[table]
         where = sql.SQL(" WHERE {}").format(clause) if clause else sql.SQL("")
         name = sql.Identifier(relation.schema, relation.name)
+        leader.require_time()
         with reworded(f"table {table}"):
             found = leader.connection.execute(sql.SQL("SELECT count(*) FROM {}{}").format(name, where)).fetchone()
         counted[table] = found[0] if found else 0

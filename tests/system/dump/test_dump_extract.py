@@ -191,6 +191,15 @@ def test_the_statement_timeout_is_named(db, lake):
     assert "statement_timeout" in caught.value.hint
 
 
+def test_a_snapshot_held_for_longer_than_the_source_allows_ends_the_dump(db, lake, until):
+    db.run(SLOW)
+    with pytest.raises(SourceUnavailable, match=r"held for \d+ s, max_snapshot_seconds is 1") as caught:
+        run(db, lake, ["public.slow"], source={"max_snapshot_seconds": 1})
+    assert caught.value.retryable
+    assert "max_snapshot_seconds" in caught.value.hint
+    until(lambda: left_behind(db, lake) == ([], {}, {}))
+
+
 def test_a_leader_killed_while_workers_read_ends_the_dump_at_once(db, lake, until):
     db.run(SLOW)
     began = []
