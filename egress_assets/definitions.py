@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+import egress_assets.bucket_policies as buckets
 from egress_assets import automation, deliveries, dumps, housekeeping, mirrors, schedules, scrubs, sources, stages
 from egress_assets.engine.catalog.loader import Catalog, load_catalog
 from egress_assets.engine.environment import environment
@@ -44,9 +45,10 @@ def build(catalog: Catalog, *, engine: stages.Engine = stages.engine) -> dg.Defi
         daily = filter(None, (schedules.schedule(catalog, *named) for named in jobs.items()))
         observed = filter(None, [*(sources.asset(catalog, name) for name in catalog.datasets), overview(catalog)])
         built = dg.Definitions(
-            assets=[*(FACTORIES[s.unit.stage](s, engine) for s in graph), *observed],
+            assets=[*(FACTORIES[s.unit.stage](s, engine) for s in graph), *observed, *buckets.assets(catalog)],
+            asset_checks=buckets.checks(catalog),
             jobs=[*jobs.values(), *ranges(catalog, graph, engine)],
-            schedules=[*daily, housekeeping.schedule(catalog)],
+            schedules=[*daily, housekeeping.schedule(catalog), buckets.schedule(catalog)],
             sensors=[automation.sensor(), *every.sensors(catalog, graph, jobs)],
             resources=resources(catalog, environment()),
             executor=dg.in_process_executor,

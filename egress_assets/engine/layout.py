@@ -96,6 +96,10 @@ def source_key(dataset: str) -> tuple[str, ...]:
     return ("source", escape(dataset))
 
 
+def bucket_policy_key(store: str) -> tuple[str, ...]:
+    return ("bucket_policy", escape(store))
+
+
 def parse_asset_key(path: tuple[str, ...]) -> tuple[Unit, str]:
     """(unit, table or '') of an asset key; the inverse of `asset_key`."""
     names = [unescape(p) for p in path[1:]]

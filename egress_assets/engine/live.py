@@ -96,7 +96,7 @@ def _bucket_policy(platform: Platform, name: str) -> str:
     """What `--apply` would cure is no problem: nothing that runs needs it."""
     found = look_at_bucket(platform, name)
     if bad := [item for item in (*found.unknown, *found.drift) if item.sign == "!"]:
-        said = "; ".join(f"{item.what}: {item.detail}" for item in bad)
+        said = "; ".join(f"{item.what} {item.state}: {item.detail}" for item in bad)
         raise StoreError(f"bucket {found.bucket!r}: {said}", hint=f"`egress bucket-policy {name}` shows all of it.")
     if found.drift:
         return f"differs in {len(found.drift)} items: `egress bucket-policy {name} --apply` makes it so"

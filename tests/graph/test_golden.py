@@ -104,8 +104,9 @@ def test_every_asset_points_at_the_line_that_declares_it(shipped: dg.Definitions
     for key in assets.get_all_asset_keys():
         (found,) = assets.get(key).metadata["dagster/code_references"].code_references
         line = Path(found.file_path).read_text().splitlines()[found.line_number - 1]
-        named = {"source": "source", "mirror": f"{key.path[-1]}:", "delivery": "/".join(key.path[1:])}
-        name = (named | {"overview": "evidence:"}).get(key.path[0], f"{'.'.join(key.path[-2:])}:")
+        named = dict.fromkeys(("mirror", "bucket_policy"), f"{key.path[-1]}:")
+        named |= {"source": "source", "delivery": "/".join(key.path[1:]), "overview": "evidence:"}
+        name = named.get(key.path[0], f"{'.'.join(key.path[-2:])}:")
         assert name in line or key.path[0] == "source"
 
 
