@@ -134,9 +134,10 @@ class _Reading:
         table = self._tables[name]
         if table.is_whole:
             done = table.told(name)
+            took = f"{len(done.parts)} parts, {done.seconds:.1f} s of workers"
             logger.info(
-                "read %s: %d rows, %d bytes (%d stored) in %d parts, %.1f s of workers",
-                name, done.rows, done.raw_bytes, done.bytes, len(done.parts), done.seconds,
+                "read %s: %d rows, %d bytes (%d stored) in %s",
+                name, done.rows, done.raw_bytes, done.bytes, took if len(done.parts) > 1 else f"{done.seconds:.1f} s",
             )  # fmt: skip
         read = table.so_far
         self._on(
