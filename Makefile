@@ -86,7 +86,10 @@ soak: $(STAMP) apt-test tools/bin/s3mem  ## Long kill, load and size runs
 	@$(PYTEST) -q -m soak --timeout 7200
 
 bench: $(STAMP) tools/bin/s3mem  ## Ratios against peers, side by side
-	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b; done
+	@for b in $(filter-out benchmarks/dump.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(BIN)/python $$b; done
+
+bench-dump: $(STAMP) apt-test tools/bin/s3mem  ## The dump beside psql, pg_dump, sling, dlt, DuckDB, ...: an hour
+	@$(BIN)/python benchmarks/dump.py $(BENCH)
 
 lock:  ## After editing pyproject.toml: uv.lock and the hashed export for pip
 	@$(BIN)/uv lock -q && $(BIN)/uv export -q --frozen --all-groups --no-emit-project --no-annotate -o requirements.txt
@@ -101,4 +104,4 @@ clean:  ## Stop the sandbox and remove what was built
 	@test ! -x $(BIN)/egress || $(BIN)/egress sandbox stop || true
 	@rm -rf .egress tools/bin build $(VENV)
 
-.PHONY: help install demo dev apt-test apt-browser apt-ceph unit test test-browser lint ceph ci demo-check soak bench lock golden schema clean
+.PHONY: help install demo dev apt-test apt-browser apt-ceph unit test test-browser lint ceph ci demo-check soak bench bench-dump lock golden schema clean

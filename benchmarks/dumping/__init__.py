@@ -1,0 +1,1 @@
+"""Parts of benchmarks/dump.py: servers, tables, ourselves, the others."""
