@@ -6,8 +6,7 @@ from typing import Any
 import dagster as dg
 
 from egress_assets import previews
-from egress_assets.engine.errors import GateFailed
-from egress_assets.engine.evidence.records import CheckRecord
+from egress_assets.engine.errors import Checked, GateFailed
 
 GATE = "gate"
 _FINDING = ("table", "column", "check", "detector", "count")
@@ -24,7 +23,7 @@ def gate(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheck
     )
 
 
-def told(key: dg.AssetKey, records: Sequence[CheckRecord]) -> dg.AssetCheckResult:
+def told(key: dg.AssetKey, records: Sequence[Checked]) -> dg.AssetCheckResult:
     """One result out of the engine's records. Facts are counts and shapes, never values."""
     failed = [record.name for record in records if not record.passed]
     return dg.AssetCheckResult(
@@ -57,7 +56,7 @@ def refused(key: dg.AssetKey, table: str, error: GateFailed) -> dg.AssetCheckRes
     )
 
 
-def findings(table: str, records: Sequence[CheckRecord]) -> Iterator[dict[str, Any]]:
+def findings(table: str, records: Sequence[Checked]) -> Iterator[dict[str, Any]]:
     """A row for each thing that a failed check found: where, by what, how often. No value, not even its shape."""
     for record in records:
         if record.passed:
@@ -66,7 +65,7 @@ def findings(table: str, records: Sequence[CheckRecord]) -> Iterator[dict[str, A
             yield dict(zip(_FINDING, (table, column, record.name, detector, count), strict=True))
 
 
-def _found(record: CheckRecord) -> Iterator[tuple[str, str, int]]:
+def _found(record: Checked) -> Iterator[tuple[str, str, int]]:
     """(column, detector or what is wrong, count)."""
     facts = record.facts
     for detector, found in facts.get("findings", {}).items():
@@ -77,5 +76,5 @@ def _found(record: CheckRecord) -> Iterator[tuple[str, str, int]]:
         yield "", "rows lacking or too many", abs(facts["output"] - facts["source"])
 
 
-def _facts(records: Sequence[CheckRecord]) -> dict[str, Any]:
+def _facts(records: Sequence[Checked]) -> dict[str, Any]:
     return {record.name: dg.MetadataValue.json({"passed": record.passed, **record.facts}) for record in records}

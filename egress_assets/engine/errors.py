@@ -17,10 +17,7 @@ dagster Failure. Codes are stable: people alert on them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from egress_assets.engine.evidence.records import CheckRecord
+from typing import Any, ClassVar, Protocol
 
 
 class EgressError(Exception):
@@ -188,6 +185,19 @@ class Unclassified(PolicyError):
     code = "unclassified"
 
 
+class Checked(Protocol):
+    """What a check found; evidence's CheckRecord is one. Errors stand below everything, so they know its shape only."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def passed(self) -> bool: ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+
+
 class GateFailed(PolicyError):
     """A check over the complete scrubbed output failed; the bytes were removed.
 
@@ -197,16 +207,16 @@ class GateFailed(PolicyError):
     code = "gate_failed"
 
     def __init__(
-        self, message: str, *, hint: str = "", checks: Mapping[str, tuple[CheckRecord, ...]] | None = None
+        self, message: str, *, hint: str = "", checks: Mapping[str, tuple[Checked, ...]] | None = None
     ) -> None:
         super().__init__(message, hint=hint)
-        self.checks: Mapping[str, tuple[CheckRecord, ...]] = checks or {}
+        self.checks: Mapping[str, tuple[Checked, ...]] = checks or {}
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_gate, (self.message, self.hint, self.checks)
 
 
-def _rebuild_gate(message: str, hint: str, checks: Mapping[str, tuple[CheckRecord, ...]]) -> GateFailed:
+def _rebuild_gate(message: str, hint: str, checks: Mapping[str, tuple[Checked, ...]]) -> GateFailed:
     return GateFailed(message, hint=hint, checks=checks)
 
 

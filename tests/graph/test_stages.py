@@ -6,10 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from egress_assets.definitions import accepted, build, ops
+from egress_assets.definitions import accepted, build
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import parse_asset_key
+from egress_assets.graph import ops
 from egress_assets.specs import specs
 from egress_assets.stages import Stage
 from tests.graph.conftest import ENDPOINTS, SHOP, StandIn

@@ -14,7 +14,6 @@ import pytest
 from dagster._serdes import serialize_value
 
 from egress_assets import results
-from egress_assets.definitions import ops
 from egress_assets.engine import glance
 from egress_assets.engine.delivery.run import run as deliver
 from egress_assets.engine.errors import StoreUnavailable
@@ -27,6 +26,7 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import StageResult
 from egress_assets.engine.stage import Standing, Tally, finished, nothing
 from egress_assets.engine.stream import compressed
+from egress_assets.graph import ops
 from egress_assets.stages import Stage
 from tests.platforms import DATE, DUMP, NOW, SCRUB, A, B, memory, platform
 
