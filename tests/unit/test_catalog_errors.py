@@ -163,6 +163,26 @@ DATASET = {
         RAW.replace("dump: {}", "dump: {}\nextract: window"),
         "shop.yaml:6: tables.public.orders: `extract: window` needs the column that dates a row",
     ),
+    "columns of a raw dump that are named twice": (
+        RAW.replace("public.orders: {}", "public.orders: {select: [a, b, a, b]}"),
+        "shop.yaml:5: tables.public.orders: `select` names a, b twice",
+    ),
+    "columns of a scrub that are chosen": (
+        SHOP.replace("{id: keep, email: email}", "{columns: {id: keep}, select: [id]}"),
+        "shop.yaml:5: tables.public.orders: `select` is for datasets without `scrub`",
+    ),
+    "a condition that ends its statement": (
+        RAW.replace("public.orders: {}", 'public.orders: {where: "true; DROP TABLE x"}'),
+        "shop.yaml:5: tables.public.orders.where: .*a condition can't hold `;`",
+    ),
+    "a condition that hides what follows it": (
+        RAW.replace("public.orders: {}", 'public.orders: {where: "true -- "}'),
+        "shop.yaml:5: tables.public.orders.where: .*a condition can't hold `--`",
+    ),
+    "a condition of nothing": (
+        RAW.replace("public.orders: {}", 'public.orders: {where: "  "}'),
+        "shop.yaml:5: tables.public.orders.where: .*a condition is an SQL expression",
+    ),
     "owner that Dagster refuses": (SHOP + "owner: shop\n", "shop.yaml:6: owner: 'shop' is not an owner"),
     "mirror to an unknown store": (
         SHOP + "mirrors:\n  m: {to: cehp}\n",

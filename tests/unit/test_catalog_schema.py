@@ -213,6 +213,8 @@ def reference(**fields: Any) -> dict[str, Any]:
         ("dataset", {"tables": {"a.b": {"columns": {"columns": "keep", "x": None}}}}),
         ("dataset", {"tables": {"a.b": {"x": {"mask": None}, "y": {"mask": "null"}}}}),
         ("dataset", {"tables": {"Größe.a.b'c": {"x y": "keep"}}}),
+        ("dataset", {"tables": {"a.b": {"columns": {"id": "keep"}, "where": "id > 0"}}}),
+        ("dataset", {"tables": {"a.b": {"where": "keep", "select": "keep"}}}),  # columns may be called so too
         ("dataset", {"mirrors": {"m": {"to": "c", "from": {"store": "s"}, "select": "bucket", "release": None}}}),
         ("endpoints", {"sources": {"db": {"host": {"env": "H"}, "password": {"file": "/p"}, "throttle": None}}}),
         ("endpoints", {"triggers": {"/x": {"start": "shop", "open": "old CronJobs"}}}),

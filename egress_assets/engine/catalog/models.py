@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
-from egress_assets.engine.catalog.values import Clock, Hours, Name, Size, Strict, Value, duration, written_as
+from egress_assets.engine.catalog.values import Clock, Condition, Hours, Name, Size, Strict, Value, duration, written_as
 from egress_assets.engine.partition import Calendar
 
 TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
@@ -159,9 +159,14 @@ class ColumnRule(Strict):
 
 
 class TableModel(Strict):
-    """One table: `window` names the column that dates a row (extract: window), `columns` the masks."""
+    """One table: `window` names the column that dates a row (extract: window), `columns` the masks.
+
+    `where` chooses among the rows; `select` names the columns of a raw dump, in their order.
+    """
 
     window: str | None = None
+    where: Condition | None = None
+    select: Annotated[list[str], Field(min_length=1)] | None = None
     columns: dict[str, ColumnRule] = {}
 
 
@@ -291,17 +296,20 @@ class DatasetModel(Strict):
             wrong.append((("tables",), text))
         if self.source and not self.tables:
             wrong.append((("tables",), "a `source` needs `tables`"))
-        wrong += [(("tables", name), text) for name, table in self.tables.items() if (text := self._window(table))]
+        wrong += [(("tables", name), text) for name, table in self.tables.items() if (text := self._wrong(table))]
         if wrong:
             raise _errors(wrong)
         return self
 
-    def _window(self, table: TableModel) -> str:
+    def _wrong(self, table: TableModel) -> str:
         if self.extract == "window" and table.window is None:
             return "`extract: window` needs the column that dates a row: `window: <column>`"
         if self.extract != "window" and table.window is not None:
             return f"`window` does nothing in a dataset of `extract: {self.extract}`"
-        return ""
+        if table.select is not None and self.scrub:
+            return "`select` is for datasets without `scrub`: there every column has a mask, or the run stops"
+        twice = sorted({name for name in table.select or () if (table.select or []).count(name) > 1})
+        return f"`select` names {', '.join(twice)} twice" if twice else ""
 
     def calendar(self, timezone: str) -> Calendar:
         return Calendar(ZoneInfo(timezone), self.start, self.date_label, self.grace)
@@ -317,7 +325,7 @@ def _errors(wrong: list[tuple[tuple[str, ...], str]]) -> ValidationError:
 
 
 def _table(value: Any, *, scrubbed: bool) -> Any:
-    """The long form has `columns` or `window` as the models spell them; the short one maps columns to masks."""
+    """The long form has `columns` and more as the models spell them; the short one maps columns to masks."""
     if value is None:
         return {}
     if not isinstance(value, dict) or not scrubbed:

@@ -98,8 +98,13 @@ def _table(long: Schema) -> Schema:
 
 
 def _raw_table() -> Schema:
-    """Of a dataset without `scrub`: there is nothing to say of columns."""
-    return {"type": ["object", "null"], "properties": {"window": {"type": "string"}}, "additionalProperties": False}
+    """Of a dataset without `scrub`: there is nothing to say of masks."""
+    said = {
+        "window": {"type": "string"},
+        "where": {"type": "string", "minLength": 1},
+        "select": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+    }
+    return {"type": ["object", "null"], "properties": said, "additionalProperties": False}
 
 
 def _recipient(model: Schema) -> Schema:

@@ -6,7 +6,17 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=63)]
@@ -69,5 +79,17 @@ Size = Annotated[
     Field(gt=0),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _SIZE}, {"type": "integer", "exclusiveMinimum": 0}]}),
 ]
+
+
+def condition(text: str) -> str:
+    """An SQL expression as far as its text tells; the server says the rest. Comments could hide what follows it."""
+    if not text.strip() or not all(c.isprintable() or c in "\n\t" for c in text):
+        raise ValueError("a condition is an SQL expression, for example status <> 'draft'")
+    if wrong := next((sign for sign in (";", "--", "/*", "*/") if sign in text), ""):
+        raise ValueError(f"a condition can't hold `{wrong}`, not even in quotes: it is one SQL expression")
+    return text.strip()
+
+
+Condition = Annotated[str, AfterValidator(condition)]
 Hours = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$")]
 """`08:00-18:00`, the end not included; `22:00-06:00` goes over midnight. In the catalog's timezone."""

@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 
 from egress_assets.engine.dump.relations import LOCKABLE
+from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import Cell, ColumnInfo, Relation
 from egress_assets.engine.errors import CatalogError, TableMissing
 from egress_assets.engine.partition import Calendar, parse_date
@@ -51,19 +52,24 @@ def copy_cells(
     `select` is (column, expression) in output order, None = every column as it is, generated ones included. Views,
     materialized views, foreign tables and parents whose leaves the role may not read are one cell, and so is a leaf
     that the server would not read by TID ranges. `connection` is the leader's: leaves and sizes are those of its
-    snapshot. Memory: about 300 bytes a cell.
+    snapshot. Memory: about 300 bytes a cell. Raises SourceError's kinds.
     """
-    columns = _columns(relation, select)
+    with reworded(f"table {relation.table}"):
+        return tuple(_cells(relation, _columns(relation, select), where, connection))
+
+
+def _cells(
+    relation: Relation, columns: sql.Composable, where: sql.Composable | None, connection: psycopg.Connection
+) -> Iterator[Cell]:
     if not _by_leaf(relation, connection):
         name = (relation.schema, relation.name)
         heap = _Heap(name, _copy(columns, sql.Identifier(*name)), sql.Identifier(*name), where)
         # A materialized view is a heap like a table: it gets the TID range too.
-        return (heap.cell(relation.table, 0) if relation.kind == "m" else heap.cell(relation.table),)
-    cells: list[Cell] = []
+        yield heap.cell(relation.table, 0) if relation.kind == "m" else heap.cell(relation.table)
+        return
     for leaf, (blocks, size) in zip(relation.leaves, relation.sizes or [(0, 0)] * len(relation.leaves), strict=True):
         source = sql.SQL("ONLY ") + sql.Identifier(*leaf)
-        cells += _Heap(leaf, _copy(columns, source), source, where, blocks, size).cells(connection)
-    return tuple(cells)
+        yield from _Heap(leaf, _copy(columns, source), source, where, blocks, size).cells(connection)
 
 
 def cell_locks(relation: Relation, cells: Iterable[Cell]) -> tuple[tuple[str, str], ...]:

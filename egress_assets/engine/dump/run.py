@@ -14,6 +14,7 @@ from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.parts import part_tasks
+from egress_assets.engine.dump.rows import require_condition
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.spec import DumpSpec
 from egress_assets.engine.dump.tasks import PartTask, TableDone
@@ -132,7 +133,8 @@ def _extract(spec: DumpSpec, leader: Leader, tasks: list[PartTask], on: Listener
 
 def _tasks(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> list[PartTask]:
     relation, suffix = leader.relations[table], spec.dump.format
-    cells = copy_cells(relation, None, spec.rows(relation), leader.connection)
+    require_condition(spec.model.tables[table], relation, leader.connection)
+    cells = copy_cells(relation, spec.select(relation), spec.rows(relation), leader.connection)
     return part_tasks(
         relation,
         cells,

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, DumpModel
 from egress_assets.engine.catalog.units import require_dataset
-from egress_assets.engine.dump.cells import window_clause
+from egress_assets.engine.dump.rows import chosen_columns, rows_of, rows_record
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import CatalogError
@@ -62,14 +62,20 @@ class DumpSpec:
         return {table: self._wanted(table, relations[table]) for table in self.tables}
 
     def _wanted(self, table: str, relation: Relation) -> Wanted:
-        policy = digest({"extract": self.model.extract, "window": self.model.tables[table].window or ""})
-        columns = tuple(Column(column.name, column.type, column.nullable) for column in relation.columns)
+        model = self.model.tables[table]
+        policy = digest({"extract": self.model.extract, "window": model.window or "", **rows_record(model)})
+        chosen = chosen_columns(model, relation)
+        columns = tuple(Column(column.name, column.type, column.nullable) for column in chosen)
         return Wanted(policy, columns, self.dump.format)
 
     def rows(self, relation: Relation) -> sql.Composable | None:
         """Which rows belong to the date; None = all that there are."""
-        window = self.model.tables[relation.table].window
-        return window_clause(relation, window, self.date, self.calendar) if window else None
+        return rows_of(self.model.tables[relation.table], relation, self.date, self.calendar)
+
+    def select(self, relation: Relation) -> list[tuple[str, sql.Composable]]:
+        """What is read, in order: (column, expression)."""
+        chosen = chosen_columns(self.model.tables[relation.table], relation)
+        return [(column.name, sql.Identifier(column.name)) for column in chosen]
 
     def standing(self, relations: Mapping[str, Relation]) -> Standing:
         return standing(

@@ -148,12 +148,13 @@ def _domains(columns: Sequence[MaskedColumn]) -> frozenset[str]:
 
 def _digest(dataset: DatasetModel, table: str, columns: Sequence[MaskedColumn], keys: AudienceKeys) -> str:
     """Rules with all defaults filled in, versions of masks and detectors, key id, epoch, audience, choice of rows."""
+    rows = dataset.tables[table]
     return digest(
         {
             "key_id": keys.key_id,
             "epoch": keys.epoch,
             "audience": keys.audience,
-            "rows": [dataset.extract, dataset.tables[table].window or ""],
+            "rows": [dataset.extract, rows.window or "", *([rows.where] if rows.where else [])],
             "detectors": list(detectors_of(dataset.scrub)),
             "detectors_version": VERSION,
             "columns": [[c.info.name, c.mask.name, c.mask.version, c.params.model_dump(mode="json")] for c in columns],

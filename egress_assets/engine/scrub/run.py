@@ -19,6 +19,7 @@ from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.parts import part_tasks
+from egress_assets.engine.dump.rows import require_condition
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.tasks import PartTask, TableDone
 from egress_assets.engine.errors import EgressError, KeyMissing
@@ -178,6 +179,7 @@ class _Attempt:
     def _tasks(self, leader: Leader, policy: TablePolicy) -> list[PartTask]:
         spec, table = self._spec, policy.table
         relation, suffix = leader.relations[table], spec.scrub.format
+        require_condition(spec.model.tables[table], relation, leader.connection)
         cells = copy_cells(relation, policy.select, spec.rows(relation), leader.connection)
         return part_tasks(
             relation,

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, ScrubModel
 from egress_assets.engine.catalog.units import require_dataset
-from egress_assets.engine.dump.cells import window_clause
+from egress_assets.engine.dump.rows import rows_of
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import CatalogError
@@ -93,8 +93,7 @@ class ScrubSpec:
 
     def rows(self, relation: Relation) -> sql.Composable | None:
         """Which rows belong to the date; None = all that there are."""
-        window = self.model.tables[relation.table].window
-        return window_clause(relation, window, self.date, self.calendar) if window else None
+        return rows_of(self.model.tables[relation.table], relation, self.date, self.calendar)
 
     def standing(self, wanted: Mapping[str, Wanted]) -> Standing:
         return standing(

@@ -28,7 +28,8 @@ def names_are_usable(view: View) -> Iterator[Problem]:
 def tables_are_nameable(view: View) -> Iterator[Problem]:
     for dataset, model in view.datasets.items():
         for table, rules in model.tables.items():
-            identifiers = [*table.split(".", 1), *rules.columns, *([rules.window] if rules.window else [])]
+            named = [*([rules.window] if rules.window else []), *(rules.select or ())]
+            identifiers = [*table.split(".", 1), *rules.columns, *named]
             for wrong in filter(None, map(_identifier, identifiers)):
                 yield view.problem(dataset, "tables", table, text=wrong)
 
