@@ -127,6 +127,7 @@ def test_what_is_late_is_told_with_its_hour_where_no_failure_says_more(shop: Pla
     assert (one.cause, one.message) == (
         "dataset shop", "2026-11-19 was due by 2026-11-20 03:15 and nothing is there"
     )  # fmt: skip
+    materialise(shop, DUMP, date=DAY)
     fails(shop, DUMP, NEXT)
     assert {(date, code) for _, date, code in wrong(look(shop, at=NOON))} == {
         (DAY, "late"), (NEXT, "source_unavailable")
