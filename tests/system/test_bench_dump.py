@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,17 @@ def test_it_dumps_both_tables_of_a_server_beside_psql():
     lines = [line for line in done.stdout.splitlines() if line.startswith("| egress, ")]
     assert len(lines) >= 8, done.stdout
     assert not [line for line in lines if "failed" in line]
+
+
+def test_the_sink_keeps_small_notes_and_throws_rows_away(report):
+    from dumping import servers
+
+    with servers.s3("-null") as sink:
+        for name, size in (("note", 1024), ("rows", 1025)):
+            urllib.request.urlopen(urllib.request.Request(f"{sink}/b/{name}", b"x" * size, method="PUT")).close()
+        with urllib.request.urlopen(f"{sink}/b/note") as answer:
+            assert answer.read() == b"x" * 1024
+        with urllib.request.urlopen(urllib.request.Request(f"{sink}/b/rows", method="HEAD")) as answer:
+            assert answer.headers["Content-Length"] == "1025"
+        with pytest.raises(urllib.error.HTTPError, match="410"):
+            urllib.request.urlopen(f"{sink}/b/rows")
