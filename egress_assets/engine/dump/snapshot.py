@@ -42,6 +42,11 @@ WHERE {_LSN} IS NOT NULL
 """
 BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
+# Rows that several backends of one query read come in any order. Masks make it worth their while to the planner.
+_ONE_PROCESS = "SET LOCAL max_parallel_workers_per_gather = 0"
+_KEPT_LOCKS = 64
+"""A part of more leaves than this gives their locks back: all sessions share what the server has room for."""
+
 
 @dataclass(slots=True)
 class Leader:
@@ -167,9 +172,9 @@ def _own_files(relations: Iterable[Relation]) -> list[tuple[str, str]]:
 def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Iterator[None]:
     """A worker's transaction in the leader's snapshot, with its own locks, for one part of a table.
 
-    It is left open for the worker's next part, with its locks: whatever waits for a table that was begun waits until
-    the worker ends, and does not keep it from the rest. Secrets of the task's session are set by bind parameter (no
-    other session sees them) and end with the transaction.
+    It is left open for the worker's next part, with its locks if they are few: whatever waits for a table that was
+    begun waits until the worker ends, and does not keep it from the rest. Secrets of the task's session are set by bind
+    parameter (no other session sees them) and end with the transaction.
     Raises SourceChanged (snapshot gone, lock not free, rewritten), SourceDenied, SourceUnavailable.
     """
     what = f"table {task.table}"
@@ -177,6 +182,7 @@ def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Ite
         with reworded(what, joining=True):
             connection.execute(BEGIN)
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+            connection.execute(_ONE_PROCESS)
     with reworded(what):
         _lock(connection, task.lock, wait=False)
         refuse_drift(connection, task.lock)  # the leader may have died between the snapshot and the lock
@@ -184,6 +190,8 @@ def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Ite
             connection.execute("SELECT set_config(%s, %s, true)", (name, value))
         yield
         refuse_drift(connection, task.lock)  # a partition attached while the parent was read
+        if len(task.lock) > _KEPT_LOCKS:
+            connection.execute("COMMIT")
 
 
 def look(settings: SourceSettings, tables: Sequence[str]) -> dict[str, Relation]:

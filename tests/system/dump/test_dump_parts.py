@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from egress_assets.engine.catalog.operate import Limits
 from egress_assets.engine.dump import cells, parts
@@ -254,6 +255,22 @@ def test_each_cell_is_read_by_a_scan_of_its_blocks(any_db):
             assert "Tid Range Scan" in str(leader.connection.execute(f"EXPLAIN {query}".encode()).fetchall())
 
 
+def test_no_scan_is_parallel_however_much_the_planner_would_like_it(any_db, monkeypatch):
+    """Rows of parallel workers come in any order, and equal rows would have another digest."""
+    monkeypatch.setattr(cells, "CELL_BLOCKS", 2048)
+    fill(any_db, 9000, "ANALYZE t")
+    for setting in ("parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size"):
+        any_db.run(f"ALTER DATABASE {any_db.name} SET {setting} = 0")
+    source = any_db.settings()
+    with open_snapshot(source, [TABLE]) as leader, connect(source, application_name="worker") as worker:
+        (task,) = tasks_of(leader, select=[("name", sql.SQL(f"{'md5(' * 50}name{')' * 50}"))])
+        query = task.cells[0].sql.removeprefix("COPY (").rpartition(") TO STDOUT")[0]
+        plan = f"EXPLAIN {query}".encode()
+        assert "Gather" in str(worker.execute(plan).fetchall())
+        with joined(worker, leader.snapshot, task):
+            assert "Gather" not in str(worker.execute(plan).fetchall())
+
+
 # ---------------------------------------------------------------------------------------------------- something happens
 SLOWLY = [("id", sql.SQL("id")), ("name", sql.SQL("repeat(name, 20 + (pg_sleep(0.001) IS NULL)::int)"))]
 
@@ -293,6 +310,23 @@ def read(session, task):
         with session.cursor().copy(cell.sql.encode()) as copy:
             rows += b"".join(copy).splitlines()
     return rows
+
+
+@pytest.mark.parametrize(("leaves", "left"), [(3, TransactionStatus.INTRANS), (70, TransactionStatus.IDLE)])
+def test_locks_are_kept_between_parts_unless_they_are_many(db, monkeypatch, leaves, left):
+    monkeypatch.setattr(parts, "SMALLEST", 2**30)
+    db.run(
+        "CREATE TABLE t (id int) PARTITION BY LIST (id)",
+        *(f"CREATE TABLE t{n} PARTITION OF t FOR VALUES IN ({n})" for n in range(leaves)),
+        f"INSERT INTO t SELECT g FROM generate_series(0, {leaves - 1}) g",
+    )
+    source = db.settings()
+    with open_snapshot(source, [TABLE]) as leader, connect(source, application_name="worker") as worker:
+        for _ in range(2):
+            (task,) = tasks_of(leader, part_size=2**30)
+            with joined(worker, leader.snapshot, task):
+                assert len(read(worker, task)) == leaves
+            assert worker.info.transaction_status == left
 
 
 WAITING = "SELECT 1 FROM pg_stat_activity WHERE query = 'TRUNCATE t' AND wait_event_type = 'Lock'"
