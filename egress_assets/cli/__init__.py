@@ -30,6 +30,7 @@ _ORDER = (
     "hold",
     "unhold",
     "add",
+    "import",
     "sweep",
     "bucket-policy",
 )  # as one meets them
@@ -39,13 +40,19 @@ class Verbs(click.Group):
     """Finds verbs as files, and loads the one that is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        found = {info.name.replace("_", "-") for info in pkgutil.iter_modules(__path__) if info.name[0] != "_"}
+        found = _modules().keys()
         return [name for name in _ORDER if name in found] + sorted(found - set(_ORDER))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        if (module := _modules().get(cmd_name)) is None:
             return None
-        return importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
+        return importlib.import_module(f"{__name__}.{module}").command
+
+
+def _modules() -> dict[str, str]:
+    """Module by verb; a verb that is a word of Python has a module with `_` at its end."""
+    names = [info.name for info in pkgutil.iter_modules(__path__) if info.name[0] != "_"]
+    return {name.rstrip("_").replace("_", "-"): name for name in names}
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
