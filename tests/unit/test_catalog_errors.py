@@ -384,6 +384,12 @@ def test_names_are_unique_across_datasets(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["housekeeping", "bucket_policy", "shop_range"])
+def test_a_dataset_is_not_called_as_a_job_is(tmp_path: Path, name: str) -> None:
+    (found,) = problems(tmp_path, **{name: SHOP})
+    assert_matches(found, rf"{name}.yaml(:\d+)?: .*no dataset can be called {name}: ")
+
+
 def test_all_mistakes_of_all_files_are_told_in_one_run(tmp_path: Path) -> None:
     """A mistake of shape in one place doesn't hide the other ones, nor invent any."""
     shop = (

@@ -15,6 +15,7 @@ RULES: tuple[Rule, ...] = (
     references.sources_exist,
     references.kinds_exist,
     references.transfer_types_exist,
+    names.datasets_leave_the_names_of_jobs,
     names.names_are_usable,
     names.tables_are_nameable,
     names.mirrors_are_unique,

@@ -13,6 +13,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OWNER = re.compile(r"team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+")  # what Dagster takes
 
 
+JOBS = ("housekeeping", "bucket_policy")
+"""Dagster's jobs that are no dataset's. A dataset's job is called as the dataset is, that of its ranges `_range`."""
+
+
+def datasets_leave_the_names_of_jobs(view: View) -> Iterator[Problem]:
+    for dataset in view.datasets:
+        of = dataset.removesuffix("_range")
+        if dataset in JOBS:
+            yield view.problem(dataset, text=f"no dataset can be called {dataset}: a job of Egress is")
+        elif of != dataset and of in view.datasets:
+            yield view.problem(dataset, text=f"no dataset can be called {dataset}: the job of {of}'s ranges is")
+
+
 def names_are_usable(view: View) -> Iterator[Problem]:
     for dataset, model in view.datasets.items():
         if model.owner and not _OWNER.fullmatch(model.owner):
