@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -82,6 +83,7 @@ class Course:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
     sizes = SIZES["quick" if options.quick else "full"]
     told = f"{options.rounds} rounds, load {load():.1f} before the first; `benchmarks/dump.py`. {LEGEND}"
     found: list[Table] = []

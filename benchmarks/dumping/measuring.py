@@ -60,7 +60,11 @@ def measure(command: Command, reported: bool) -> Measured:
             )
         except OSError as error:
             raise Failed(f"{command.words[0]}: {error.strerror}") from None
-        status, usage, peaks = _watched(process.pid, began)
+        try:
+            status, usage, peaks = _watched(process.pid, began)
+        except BaseException:  # it is in a session of its own: Ctrl-C went to us alone
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
         if seconds > _PATIENCE:

@@ -81,7 +81,7 @@ def test_it_dumps_both_tables_of_a_server_beside_psql():
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ.copy(), check=False)
     assert done.returncode in (0, 1), done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("| egress, ")]
-    assert len(lines) >= 8, done.stdout
+    assert len(lines) >= 6, done.stdout
     assert not [line for line in lines if "failed" in line]
 
 
