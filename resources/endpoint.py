@@ -5,6 +5,7 @@ taken over, and the engine's model validates the values.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -12,6 +13,9 @@ from pydantic import BaseModel, Field, ValidationError, create_model
 
 from egress_assets.engine.errors import CatalogError
 from resources.references import resolved
+
+_PLAIN: Mapping[Any, Any] = {Path: str, Path | None: str | None}
+"""What Dagster's configuration has no type for; the engine's model makes it of the text."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -43,5 +47,8 @@ def with_fields(base: type[Endpoint], model: type[BaseModel], name: str, **more:
     for key, info in model.model_fields.items():
         default = ... if info.is_required() else info.get_default(call_default_factory=True)
         secret: Any = None if info.repr else {"dagster__is_secret": True}  # the UI then hides a literal value too
-        fields[key] = (info.annotation, Field(default=default, repr=info.repr, json_schema_extra=secret))
+        fields[key] = (
+            _PLAIN.get(info.annotation, info.annotation),
+            Field(default=default, repr=info.repr, json_schema_extra=secret),
+        )
     return create_model(name, __base__=base, __module__=base.__module__, __doc__=base.__doc__, **fields)

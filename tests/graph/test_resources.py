@@ -10,6 +10,7 @@ from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.values import Ref
 from egress_assets.engine.endpoints import NOT_SETTINGS
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
+from egress_assets.engine.transfers import registry
 from resources.ceph import CephResource
 from resources.endpoints import resources
 from resources.provider import ResourceProvider
@@ -44,6 +45,31 @@ def test_references_are_not_resolved_when_definitions_load(catalog: Catalog, mon
     for name in CANARIES:
         monkeypatch.delenv(name, raising=False)
     build(catalog)
+
+
+SETTINGS = {
+    "folder": {"path": "/srv/out", "staging": {"env": "STAGING"}},
+    "s3": {"bucket": "inbox", "access_key": {"env": "INBOX_KEY"}, "secret_key": {"env": "INBOX_SECRET"}},
+    "sft": {"url": "https://sft.example/DA", "cert": {"env": "SFT_CERT"}},
+}
+
+
+@pytest.mark.parametrize("transfer_type", registry())
+def test_every_transfer_type_loads_and_gives_the_engine_its_settings(
+    transfer_type: str, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+):
+    """A type that Dagster's configuration does not know ends the load of the whole catalog."""
+    for name in ("STAGING", "INBOX_KEY", "INBOX_SECRET", "SFT_CERT"):
+        monkeypatch.setenv(name, f"value-of-{name}")
+    monkeypatch.setenv("EGRESS_ENV", "prod")
+    model = catalog.endpoints.recipients["acme"].model_validate(
+        {"transfer_type": transfer_type, **SETTINGS[transfer_type]}
+    )
+    endpoints = catalog.endpoints.model_copy(update={"recipients": {"acme": model}})
+    said = catalog.model_copy(update={"endpoints": endpoints})
+    build(said)
+    settings = resources(said, "prod")["recipient_acme"].settings()
+    assert registry()[transfer_type].Settings.model_validate(dict(settings))
 
 
 def test_no_secret_is_in_a_repr_or_in_what_dagster_shows(catalog: Catalog, secrets, monkeypatch: pytest.MonkeyPatch):
