@@ -192,7 +192,7 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
     folder = tmp_path_factory.mktemp("week")
     for name, text in (("endpoints", ENDPOINTS), ("desk", DESK), ("clicks", CLICKS)):
         (folder / f"{name}.yaml").write_text(text)
-    with pytest.MonkeyPatch.context() as patch, private_sandbox():
+    with private_sandbox(), pytest.MonkeyPatch.context() as patch:  # in this order: patches end first
         patch.setenv("EGRESS_CATALOG", str(folder))
         sandbox = start()
         with psycopg.connect(**sandbox.admin_dsn("shop").settings, autocommit=True) as session:
