@@ -231,7 +231,7 @@ def test_s0_4_all_tables_of_a_date_are_of_one_moment_while_others_write(place):
     """Two tables that are always changed in one transaction are equal in every dump."""
     place.db.run("CREATE TABLE a (n int)", "CREATE TABLE b (n int)", "CREATE TABLE pad AS SELECT generate_series(1,99)")
     place.tables = {"public.a": {}, "public.pad": {}, "public.b": {}}
-    stop = threading.Event()
+    stop, written = threading.Event(), threading.Event()
 
     def write():
         with place.db.connect() as session:
@@ -241,10 +241,12 @@ def test_s0_4_all_tables_of_a_date_are_of_one_moment_while_others_write(place):
                 with session.transaction():
                     session.execute("INSERT INTO a VALUES (%s)", [n])
                     session.execute("INSERT INTO b VALUES (%s)", [n])
+                written.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        assert written.wait(60)
         for _ in range(3):
             result = run(place.platform, "shop", DAY, again=True)
             assert result.tables["public.a"].rows > 0
