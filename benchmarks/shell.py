@@ -152,7 +152,13 @@ class Shell:
             raise SystemExit(f"{what}: run {run} ended as {found['status']}: {self.ask(WHY, id=run)}")
         queued = found["startTime"] - began
         text = f"{what} ({queued:.1f} to the start, {found['endTime'] - found['startTime']:.1f} at work)"
-        return Figure(text, found["endTime"] - began, bound, max(LIMIT, 2 * bound), tree_cpu(self.pid) - cpu)
+        return Figure(
+            text,
+            found["endTime"] - began,
+            bound,
+            LIMIT if bound == NOTHING_TO_SEND else 2 * bound,
+            tree_cpu(self.pid) - cpu,
+        )
 
     def ticks(self, limit: float = 10 * TICK) -> list[Figure]:
         """The longest tick of each sensor but its first, which is the first after a start."""
