@@ -45,6 +45,15 @@ DATE = "2026-11-20"
 NOW = "2026-11-21T03:00:00+00:00"
 SCRUB, DUMP = scrub_unit("shop", "shared"), dump_unit("shop")
 A, B = "public.customers", "public.orders"
+INTERNAL = {"basis": "internal", "reason": "our own cluster"}
+MIRRORS = {  # to an external store, to a trusted one, of a foreign bucket
+    "shop": {"to": "ceph"},
+    "inner": {"to": "inside", "prefix": "copy"},
+    "foreign": {
+        "from": {"store": "foreign", "prefix": "in/"}, "select": "bucket", "to": "ceph", "prefix": "theirs",
+        "release": INTERNAL,
+    },
+}  # fmt: skip
 ROWS = {A: b"1,ann\n2,bob\n", B: b'7,"a,b"\n'}
 
 

@@ -26,18 +26,9 @@ from egress_assets.engine.layout import (
 )
 from egress_assets.engine.mirror import inventory
 from egress_assets.engine.mirror.run import run as mirror
-from tests.platforms import DATE, NOW, SCRUB, A, B, Made, materialise, memory, platform
+from tests.platforms import DATE, INTERNAL, MIRRORS, NOW, SCRUB, A, B, Made, materialise, memory, platform
 
 RUN_DAY = "2026-11-21"
-INTERNAL = {"basis": "internal", "reason": "our own cluster"}
-MIRRORS = {
-    "shop": {"to": "ceph"},
-    "inner": {"to": "inside", "prefix": "copy"},
-    "foreign": {
-        "from": {"store": "foreign", "prefix": "in/"}, "select": "bucket", "to": "ceph", "prefix": "theirs",
-        "release": INTERNAL,
-    },
-}  # fmt: skip
 FILE = "in/2026/11/20/public.customers.csv.gz"
 OTHER = "20261101T000000000-deadbeef"
 

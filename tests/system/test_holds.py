@@ -16,17 +16,8 @@ from egress_assets.engine.evidence.proofs import LedgerEntry
 from egress_assets.engine.layout import delivery_unit, hold_key, mirror_unit
 from egress_assets.engine.mirror.plan import plan as plan_mirror
 from egress_assets.engine.mirror.run import run as mirror
-from tests.platforms import DATE, NOW, SCRUB, A, Made, materialise, memory, platform
+from tests.platforms import DATE, MIRRORS, NOW, SCRUB, A, Made, materialise, memory, platform
 
-INTERNAL = {"basis": "internal", "reason": "our own cluster"}
-MIRRORS = {
-    "shop": {"to": "ceph"},
-    "inner": {"to": "inside", "prefix": "copy"},
-    "foreign": {
-        "from": {"store": "foreign", "prefix": "in/"}, "select": "bucket", "to": "ceph", "prefix": "theirs",
-        "release": INTERNAL,
-    },
-}  # fmt: skip
 RUN_DAY = "2026-11-21"
 HOLDS = [("recipient", "acme"), ("dataset", "shop")]
 

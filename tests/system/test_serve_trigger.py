@@ -14,12 +14,9 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,8 +24,9 @@ from typing import Any
 import pytest
 
 from tests.live import live
+from tests.triggering import MIRROR, NO_RUNS, Dagster, Trigger, begun, said
 
-MIRROR, NIGHTLY = "m" * 32, "n" * 32
+NIGHTLY = "n" * 32
 DATE, NOW = "2026-11-19", "2026-11-20T03:00:00+00:00"
 ENDPOINTS = """
 timezone: Europe/London
@@ -50,86 +48,6 @@ scrub: {key: {env: NOWHERE}}
 tables: {public.orders: {id: keep}}
 mirrors: {shop: {to: ceph}}
 """
-
-
-NO_RUNS: dict[str, Any] = {"__typename": "Runs", "results": []}
-
-
-@dataclass
-class Dagster:
-    """The queries of a webserver: runs by tag and status, and a launch. `runs` is what it knows, the newest last."""
-
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    launches: list[dict[str, Any]] = field(default_factory=list)
-    answer: Callable[[], tuple[int, Any]] | None = None  # instead of the right one
-    pause: float = 0.0  # before it answers a launch
-    asked: threading.Event = field(default_factory=threading.Event)  # a launch is on its way
-
-    def __call__(self, query: str, variables: dict[str, Any]) -> tuple[int, Any]:
-        if self.answer:
-            return self.answer()
-        if "launchRun" in query:
-            return 200, {"data": {"launchRun": self._launch(variables["params"])}}
-        wanted = variables["filter"]
-        tags = {(tag["key"], tag["value"]) for tag in wanted["tags"]}
-        found = [r for r in self.runs if r["status"] in wanted["statuses"] and tags <= r["tags"].items()]
-        shown = [{name: run[name] for name in ("runId", "assetSelection")} for run in reversed(found)]
-        return 200, {"data": {"runsOrError": {"__typename": "Runs", "results": shown}}}
-
-    def _launch(self, params: dict[str, Any]) -> dict[str, Any]:
-        runs, launches = self.runs, self.launches  # of the test that asks, also when it has ended meanwhile
-        self.asked.set()
-        time.sleep(self.pause)
-        launches.append(params)
-        tags = {tag["key"]: tag["value"] for tag in params["executionMetadata"]["tags"]}
-        return {"__typename": "LaunchRunSuccess", "run": {"runId": begun(runs, tags, params["selector"])}}
-
-
-def begun(runs: list[dict[str, Any]], tags: dict[str, str], selector: dict[str, Any]) -> str:
-    run = {"runId": str(uuid.uuid4()), "status": "QUEUED", "tags": tags}
-    runs.append(run | {"assetSelection": selector.get("assetSelection")})
-    return run["runId"]
-
-
-@dataclass(frozen=True)
-class Said:
-    status: int
-    headers: dict[str, str]
-    document: dict[str, Any]
-
-
-@dataclass
-class Trigger:
-    """The served process."""
-
-    port: int
-    process: subprocess.Popen[str]
-    dagster: Dagster
-    tokens: Path
-    log: Path
-
-    def connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def ask(self, path: str = "/mirror/shop", body: Any = "{}", method: str = "POST", **headers: str) -> Said:
-        with contextlib.closing(self.connect()) as connection:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, named)
-            return said(connection.getresponse())
-
-    def post(self, path: str = "/mirror/shop", token: str = MIRROR, body: Any = "{}") -> Said:
-        return self.ask(path, body, Authorization=f"Bearer {token}")
-
-    def raw(self, data: bytes) -> bytes:
-        """All that comes back until it closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(data)
-            return b"".join(iter(lambda: connection.recv(2**16), b""))
-
-
-def said(response: HTTPResponse) -> Said:
-    body = response.read()
-    return Said(response.status, dict(response.headers), json.loads(body) if body else {})
 
 
 @pytest.fixture(scope="module")
