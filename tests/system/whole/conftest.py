@@ -210,6 +210,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if process.stdout is not None:  # a test that failed has not read it to its end
+                process.stdout.close()
 
 
 def _environment(said: Mapping[str, str], catalog: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 from egress_assets.engine.errors import Superseded
@@ -58,8 +59,7 @@ def test_a_run_thought_dead_that_wakes_up_after_its_successor_is_superseded(whol
     """SIGSTOP is what a paused virtual machine does: the process knows nothing of the time that has passed."""
     assert whole.stage("dump")[0] == 0
     whole.next_version()
-    zombie = whole.begin("dump", "whole", "--date", whole.date, "--again")
-    stop_it_with_a_snapshot(whole, zombie)
+    zombie = stopped_with_a_snapshot(whole)
     newest = whole.next_version()
     code, said = whole.stage("dump", "--again")
     assert code == 0, said
@@ -71,16 +71,20 @@ def test_a_run_thought_dead_that_wakes_up_after_its_successor_is_superseded(whol
     whole_and_verified(whole)
 
 
-def stop_it_with_a_snapshot(whole, process) -> None:
-    """Pause the run and its workers as soon as it reads rows."""
-    ends = time.monotonic() + 30
-    while time.monotonic() < ends:
+def stopped_with_a_snapshot(whole) -> subprocess.Popen[str]:
+    """A run paused with its workers as soon as it has its snapshot; one that ended before it was seen is told anew."""
+    for _ in range(5):
+        run = whole.begin("dump", "whole", "--date", whole.date, "--again")
         with whole.session() as session:
-            reading = session.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'egress_reader' AND query LIKE 'COPY%'"
-            ).fetchone()
-        if reading and reading[0]:
-            os.killpg(process.pid, signal.SIGSTOP)
-            return
-        time.sleep(0.005)
-    raise AssertionError("the run never read a row")
+            while run.poll() is None:
+                (has_one,) = session.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE usename = 'egress_reader'"
+                    " AND state = 'idle in transaction' AND backend_xmin IS NOT NULL"
+                ).fetchone()
+                if has_one:
+                    os.killpg(run.pid, signal.SIGSTOP)
+                    return run
+                time.sleep(0.005)
+        assert ended(run)[0] == 0
+        whole.next_version()
+    raise AssertionError("no run was seen with a snapshot")
