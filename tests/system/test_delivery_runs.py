@@ -12,7 +12,6 @@ import zstandard
 
 from egress_assets.engine.delivery.plan import plan
 from egress_assets.engine.delivery.run import run
-from egress_assets.engine.delivery.seal import header_line
 from egress_assets.engine.errors import (
     CatalogError,
     ChecksumMismatch,
@@ -28,6 +27,7 @@ from egress_assets.engine.errors import (
 from egress_assets.engine.evidence import deliver
 from egress_assets.engine.evidence.deliver import Sent
 from egress_assets.engine.evidence.records import Column
+from egress_assets.engine.joining import header_line
 from egress_assets.engine.layout import delivery_unit
 from egress_assets.engine.mirror.run import run as mirror
 from egress_assets.engine.release import OBJECTS

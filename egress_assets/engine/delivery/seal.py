@@ -6,18 +6,14 @@ on other hardware keeps the sealed object, and nothing is delivered twice for it
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 from egress_assets.engine.delivery.spec import Spec
 from egress_assets.engine.errors import ManifestInvalid, Superseded
 from egress_assets.engine.evidence.reader import Tables
-from egress_assets.engine.evidence.records import Column, Draft, ObjectRecord, Pointer, Position, TableRecord, digest
-from egress_assets.engine.evidence.verify import verified_chunks
+from egress_assets.engine.evidence.records import Draft, ObjectRecord, Pointer, Position, TableRecord, digest
+from egress_assets.engine.joining import formed
 from egress_assets.engine.layout import part_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.release import (
@@ -31,7 +27,6 @@ from egress_assets.engine.release import (
     truth_of,
 )
 from egress_assets.engine.stores import Store
-from egress_assets.engine.stream import compressed, decompressed
 
 
 def sealed(platform: Platform, spec: Spec, date: str, parent: Truth, release: Release) -> Truth:
@@ -128,26 +123,3 @@ class _Work:
         source = self.platform.store(content.store)
         done = self.store.upload(key, formed(source, content.record, spec.model.format, header=spec.model.header))
         return ObjectRecord(key, done.bytes, done.sha256, content.record.rows, done.etag)
-
-
-def formed(source: Store, record: TableRecord, suffix: str, *, header: bool) -> Iterator[bytes]:
-    """The stored parts as one file of the wanted form, each part verified while it is read.
-
-    Of one format, members and frames are joined as they are: only the header line is compressed.
-    """
-    line = (header_line(record.columns),) if header else ()
-    parts = (verified_chunks(source, o) for o in record.objects)
-    if record.format == suffix:
-        yield from compressed(line, suffix) if line else ()
-        for part in parts:
-            yield from part
-        return
-    rows: Iterable[bytes] = chain.from_iterable(decompressed(part, record.format) for part in parts)
-    yield from compressed(chain(line, rows), suffix)
-
-
-def header_line(columns: Iterable[Column]) -> bytes:
-    """Column names as COPY ... CSV HEADER writes them."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([c.name for c in columns])
-    return out.getvalue().encode()

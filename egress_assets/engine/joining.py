@@ -1,0 +1,36 @@
+"""A stored table as one file: parts joined, a header line before them, in another compression. Nothing is kept whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from egress_assets.engine.evidence.records import Column, TableRecord
+from egress_assets.engine.evidence.verify import verified_chunks
+from egress_assets.engine.stores import Store
+from egress_assets.engine.stream import compressed, decompressed
+
+
+def formed(source: Store, record: TableRecord, suffix: str, *, header: bool) -> Iterator[bytes]:
+    """The stored parts as one file of the wanted form, each part verified while it is read.
+
+    Of one format, members and frames are joined as they are: only the header line is compressed.
+    """
+    line = (header_line(record.columns),) if header else ()
+    parts = (verified_chunks(source, o) for o in record.objects)
+    if record.format == suffix:
+        yield from compressed(line, suffix) if line else ()
+        for part in parts:
+            yield from part
+        return
+    rows: Iterable[bytes] = chain.from_iterable(decompressed(part, record.format) for part in parts)
+    yield from compressed(chain(line, rows), suffix)
+
+
+def header_line(columns: Iterable[Column]) -> bytes:
+    """Column names as COPY ... CSV HEADER writes them."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow([c.name for c in columns])
+    return out.getvalue().encode()
