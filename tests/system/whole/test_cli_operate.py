@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import signal
 import subprocess
 import time
@@ -72,7 +73,8 @@ def faults(made) -> Iterator[Callable[..., None]]:
 def run(whole, *arguments: str, **variables: str) -> Said:
     """The command in this process, as its entry point runs it."""
     kept = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    state, out, err = State(), io.StringIO(), io.StringIO()
+    logger, state, out, err = logging.getLogger("egress_assets"), State(), io.StringIO(), io.StringIO()
+    level = logger.level
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in {"EGRESS_CATALOG": whole.environment["EGRESS_CATALOG"], **variables}.items():
             patch.setenv(name, value)
@@ -80,6 +82,7 @@ def run(whole, *arguments: str, **variables: str) -> Said:
             words = list(arguments)
             code = ended(state, lambda: egress.main(words, obj=state, prog_name="egress", standalone_mode=False))
         finally:
+            logger.setLevel(level)
             for each, handler in kept.items():
                 signal.signal(each, handler)
     return Said(code, out.getvalue(), err.getvalue())
