@@ -22,6 +22,7 @@ from typing import Any
 
 from egress_assets import sandbox
 from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.dialect import PLAIN, Dialect
 from egress_assets.engine.errors import ObjectConflict, ObjectMissing
 from egress_assets.engine.evidence.records import (
     CheckRecord,
@@ -261,6 +262,7 @@ class Made:
     rows: Mapping[str, bytes] = field(default_factory=lambda: ROWS)
     format: str = "csv.zst"
     parts: int = 1
+    csv: Dialect = PLAIN
     passed: bool | None = True  # None: without any check
     snapshot: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -292,7 +294,7 @@ def _table(lake: Store, unit: Unit, made: Made, name: tuple[str, str, str]) -> T
     checks = () if made.passed is None else (CheckRecord("gate", made.passed), CheckRecord("row_counts_match", True))
     columns = (Column("id", "integer"), Column("name, or what", "text", mask="keep"))
     content = digest([table, rows.decode("latin-1")])
-    return TableRecord(tuple(records), content, columns, made.format, len(lines), "policy", checks)
+    return TableRecord(tuple(records), content, columns, made.format, len(lines), "policy", checks, made.csv)
 
 
 # ------------------------------------------------------------------------------------------------------- real servers

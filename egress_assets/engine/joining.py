@@ -1,13 +1,11 @@
-"""A stored table as one file: parts joined, a header line before them, in another compression. Nothing is kept whole."""
+"""A stored table as one file: parts joined, a header line before them, another compression. Nothing is kept whole."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from egress_assets.engine.evidence.records import Column, TableRecord
+from egress_assets.engine.evidence.records import TableRecord
 from egress_assets.engine.evidence.verify import verified_chunks
 from egress_assets.engine.stores import Store
 from egress_assets.engine.stream import compressed, decompressed
@@ -18,7 +16,7 @@ def formed(source: Store, record: TableRecord, suffix: str, *, header: bool) -> 
 
     Of one format, members and frames are joined as they are: only the header line is compressed.
     """
-    line = (header_line(record.columns),) if header else ()
+    line = (record.csv.header(column.name for column in record.columns),) if header else ()
     parts = (verified_chunks(source, o) for o in record.objects)
     if record.format == suffix:
         yield from compressed(line, suffix) if line else ()
@@ -27,10 +25,3 @@ def formed(source: Store, record: TableRecord, suffix: str, *, header: bool) -> 
         return
     rows: Iterable[bytes] = chain.from_iterable(decompressed(part, record.format) for part in parts)
     yield from compressed(chain(line, rows), suffix)
-
-
-def header_line(columns: Iterable[Column]) -> bytes:
-    """Column names as COPY ... CSV HEADER writes them."""
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerow([c.name for c in columns])
-    return out.getvalue().encode()

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+from egress_assets.engine.dialect import PLAIN, Dialect, told
 from egress_assets.engine.dump.tasks import CellDone, TableDone
 from egress_assets.engine.errors import CatalogError, HistoryUnavailable, ManifestInvalid, SourceChanged
 from egress_assets.engine.evidence.driver import Evidence
@@ -38,6 +39,7 @@ class Wanted:
     policy_digest: str
     columns: tuple[Column, ...]
     format: str
+    csv: Dialect = PLAIN
 
     def difference(self, record: TableRecord) -> str:
         """What of the record differs, '' when nothing does."""
@@ -45,7 +47,14 @@ class Wanted:
             return "its columns have changed"
         if record.policy_digest != self.policy_digest:
             return "its policy has changed"
-        return "" if record.format == self.format else f"its format was {record.format}, {self.format} is wanted"
+        if record.format != self.format:
+            return f"its format was {record.format}, {self.format} is wanted"
+        return "" if record.csv == self.csv else f"its rows were {record.csv}, {self.csv} is wanted"
+
+    @property
+    def form(self) -> list[Any]:
+        """What decides the bytes, for a unit's digest."""
+        return [self.policy_digest, self.format, *told(self.csv).values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +175,7 @@ def table_record(done: TableDone, wanted: Wanted) -> TableRecord:
         format=wanted.format,
         rows=done.rows,
         policy_digest=wanted.policy_digest,
+        csv=wanted.csv,
     )
 
 
@@ -174,13 +184,14 @@ def content_digest(wanted: Wanted, cells: Sequence[CellDone]) -> str:
 
     Cells without rows are left out: a table that has grown without rows, was truncated at its end by VACUUM, or has an
     empty partition more, is the same content. How cells are put into parts, and who read them, is no part of it.
-    The format is part of it, so that a change of the catalog's `format` replaces equal rows in another coding.
+    Format and dialect are part of it: a change in the catalog replaces equal rows in another coding.
     """
     return digest(
         {
             "schema": [column.to_json() for column in wanted.columns],
             "policy": wanted.policy_digest,
             "format": wanted.format,
+            **told(wanted.csv),
             "cells": [[cell.sha256, cell.rows] for cell in cells if cell.rows],
         }
     )

@@ -12,6 +12,7 @@ import zstandard
 
 from egress_assets.engine.delivery.plan import plan
 from egress_assets.engine.delivery.run import run
+from egress_assets.engine.dialect import Dialect
 from egress_assets.engine.errors import (
     CatalogError,
     ChecksumMismatch,
@@ -26,8 +27,6 @@ from egress_assets.engine.errors import (
 )
 from egress_assets.engine.evidence import deliver
 from egress_assets.engine.evidence.deliver import Sent
-from egress_assets.engine.evidence.records import Column
-from egress_assets.engine.joining import header_line
 from egress_assets.engine.layout import delivery_unit
 from egress_assets.engine.mirror.run import run as mirror
 from egress_assets.engine.release import OBJECTS
@@ -101,9 +100,15 @@ def test_every_form_holds_the_same_rows(inbox, stored, wanted, parts, header):
     assert sealed == (parts > 1 or header or stored != wanted)
 
 
-def test_a_header_is_written_as_copy_writes_it():
-    columns = [Column("id", "int"), Column('we"ird, name', "text"), Column("plain", "text")]
-    assert header_line(columns) == b'id,"we""ird, name",plain\n'
+@pytest.mark.parametrize("stored", ["csv", "csv.zst"])
+def test_a_header_is_of_the_dialect_that_its_rows_are_of(inbox, stored):
+    rows = {**ROWS, A: b"1,a\\,b\n2,\\N\n"}
+    p = over(inbox, made=Made(rows, stored, csv=Dialect("datapipeline", "\\N", ",", "")), format="csv.gz", header=True)
+    go(p)
+    (body,) = files(inbox).values()
+    assert opened(body, "csv.gz") == b"id,name\\, or what\n" + rows[A]
+    sealed = p.evidence.tables(p.evidence.pointer(delivery_unit("acme", "customers"), DATE))[OBJECTS][1]
+    assert sealed.csv.is_escaped
 
 
 def test_the_name_comes_from_date_table_and_format_and_is_safe(inbox):

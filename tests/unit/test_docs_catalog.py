@@ -19,7 +19,7 @@ SECTIONS = {
 MODELS = {
     "endpoints.yaml": models.Endpoints, "evidence": models.EvidenceModel, "sources": models.SourceModel,
     "stores": models.StoreModel, "recipients": models.RecipientModel, "A dataset": models.DatasetModel,
-    "dump": models.DumpModel, "scrub": models.ScrubModel, "mirrors": models.MirrorModel,
+    "dump": models.DumpModel, "csv": models.CsvModel, "scrub": models.ScrubModel, "mirrors": models.MirrorModel,
     "mirrors from a bucket": models.MirrorFrom, "deliveries": models.DeliveryModel, "watch": models.WatchModel,
     "release": models.Basis, "throttle": operate.Throttle, "limits": operate.Limits, "notify": operate.NotifyModel,
     "mail": operate.MailModel, "webhook": operate.WebhookModel, "triggers": operate.TriggerModel,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from egress_assets.engine import stage
+from egress_assets.engine.dialect import Dialect
 from egress_assets.engine.dump.tasks import CellDone, PartDone, TableDone
 from egress_assets.engine.errors import CatalogError, HistoryUnavailable, SourceChanged, SourceUnavailable
 from egress_assets.engine.evidence.records import Column
@@ -39,6 +40,7 @@ def test_a_record_differs_in_nothing_from_what_it_was_made_for():
     [
         ({"policy_digest": "other"}, "policy"),
         ({"format": "csv"}, "csv.zst, csv is wanted"),
+        ({"csv": Dialect(delimiter=";")}, "its rows were postgres (NULL '', delimiter ',', quote '\"'), postgres"),
         ({"columns": WANTED.columns[:1]}, "columns"),
         ({"columns": (Column("id", "bigint"), WANTED.columns[1])}, "columns"),
         ({"columns": (Column("id", "integer", nullable=False), WANTED.columns[1])}, "columns"),

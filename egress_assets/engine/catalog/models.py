@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
+from egress_assets.engine.catalog.rows import CsvModel
 from egress_assets.engine.catalog.values import Clock, Condition, Hours, Name, Size, Strict, Value, duration, written_as
 from egress_assets.engine.partition import Calendar
 
@@ -175,6 +176,7 @@ class DumpModel(Strict):
 
     store: Name | None = None  # default: the dataset's
     format: Format = "csv.zst"
+    csv: CsvModel | None = None
     zstd_level: int = Field(default=1, ge=1, le=19)
     part_size: PartSize = 256 * 2**20
 
@@ -189,6 +191,7 @@ class ScrubModel(Strict):
     store: Name | None = None
     quarantine: Name | None = None  # a store for bytes that have not passed the gate; default: the unsealed attempt
     format: Format = "csv.zst"
+    csv: CsvModel | None = None
     part_size: PartSize = 256 * 2**20
     detectors: list[str] | None = None  # default: all
     consistency: Literal["dataset", "table"] = "dataset"

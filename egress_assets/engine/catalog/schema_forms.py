@@ -48,6 +48,10 @@ RULES: Mapping[str, Schema] = {
         "if": {"required": ["basis"], "properties": {"basis": {"const": "authorised"}}},
         "then": {"required": _AUTHORISED, "properties": {"recipients": {"minItems": 1}}},
     },
+    "CsvModel": {
+        "if": {"required": ["dialect"], "properties": {"dialect": {"const": "datapipeline"}}},
+        "then": {"properties": {"quote": False, "null": {"pattern": r"^\\[A-Z]$"}}},
+    },
     "MirrorModel": {
         "if": _BUCKET,
         "then": {"required": ["select"], "properties": {"select": {"const": "bucket"}}},

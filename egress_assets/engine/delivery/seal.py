@@ -102,7 +102,7 @@ class _Work:
         record = self._write(me, content)
         record = TableRecord(
             (record,), content_digest(spec, content, release), content.record.columns, spec.model.format,
-            content.record.rows, content.record.policy_digest,
+            content.record.rows, content.record.policy_digest, csv=content.record.csv,
         )  # fmt: skip
         draft = content.manifest.draft
         return Draft(

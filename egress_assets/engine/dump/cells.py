@@ -18,6 +18,7 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
+from egress_assets.engine.dialect import PLAIN, Dialect
 from egress_assets.engine.dump.relations import LOCKABLE
 from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import Cell, ColumnInfo, Relation
@@ -29,7 +30,7 @@ CELL_BLOCKS = 2048
 table that is larger. A cell costs one statement, 1 ms beside 0.2 s of reading it."""
 
 _COPY = "COPY (SELECT {columns} FROM {source}"
-_TO = ") TO STDOUT (FORMAT csv, ENCODING 'UTF8')"
+_TO = ") TO STDOUT ({options}, ENCODING 'UTF8')"
 # has_table_privilege answers for the leaf alone: a role with SELECT on the parent only can't read FROM ONLY leaf.
 _LEAVES_AS_HEAPS = """
 SELECT coalesce(bool_and(c.relkind = 'r' AND has_schema_privilege(n.oid, 'USAGE')
@@ -46,6 +47,8 @@ def copy_cells(
     select: Sequence[tuple[str, sql.Composable]] | None,
     where: sql.Composable | None,
     connection: psycopg.Connection,
+    *,
+    dialect: Dialect = PLAIN,
 ) -> tuple[Cell, ...]:
     """The cells of `relation`, in the order of its leaves and blocks; none for a parent without partitions.
 
@@ -55,21 +58,25 @@ def copy_cells(
     snapshot. Memory: about 300 bytes a cell. Raises SourceError's kinds.
     """
     with reworded(f"table {relation.table}"):
-        return tuple(_cells(relation, _columns(relation, select), where, connection))
+        return tuple(_cells(relation, _columns(relation, select), where, connection, _to(dialect)))
 
 
 def _cells(
-    relation: Relation, columns: sql.Composable, where: sql.Composable | None, connection: psycopg.Connection
+    relation: Relation,
+    columns: sql.Composable,
+    where: sql.Composable | None,
+    connection: psycopg.Connection,
+    to: str,
 ) -> Iterator[Cell]:
     if not _by_leaf(relation, connection):
         name = (relation.schema, relation.name)
-        heap = _Heap(name, _copy(columns, sql.Identifier(*name)), sql.Identifier(*name), where)
+        heap = _Heap(name, _copy(columns, sql.Identifier(*name)), to, sql.Identifier(*name), where)
         # A materialized view is a heap like a table: it gets the TID range too.
         yield heap.cell(relation.table, 0) if relation.kind == "m" else heap.cell(relation.table)
         return
     for leaf, (blocks, size) in zip(relation.leaves, relation.sizes or [(0, 0)] * len(relation.leaves), strict=True):
         source = sql.SQL("ONLY ") + sql.Identifier(*leaf)
-        yield from _Heap(leaf, _copy(columns, source), source, where, blocks, size).cells(connection)
+        yield from _Heap(leaf, _copy(columns, source), to, source, where, blocks, size).cells(connection)
 
 
 def cell_locks(relation: Relation, cells: Iterable[Cell]) -> tuple[tuple[str, str], ...]:
@@ -85,6 +92,7 @@ class _Heap:
 
     name: tuple[str, str]
     copy: str
+    to: str
     source: sql.Composable
     where: sql.Composable | None
     blocks: int = 0
@@ -111,7 +119,7 @@ class _Heap:
         kept = sql.SQL(" AND ").join(sql.SQL("({})").format(clause) for clause in clauses).as_string()
         where = f" WHERE {kept}" if kept else ""
         order = " ORDER BY ctid" if in_heap_order else ""
-        return Cell(name, self.copy, f"{where}{order}{_TO}", self.name, expected_bytes)
+        return Cell(name, self.copy, f"{where}{order}{self.to}", self.name, expected_bytes)
 
     def _is_scanned_by_tid(self, connection: psycopg.Connection) -> bool:
         """Not where the table's access method or the server's settings say no: each cell would read the whole leaf."""
@@ -184,6 +192,17 @@ def _by_leaf(relation: Relation, connection: psycopg.Connection) -> bool:
 
 def _copy(columns: sql.Composable, source: sql.Composable) -> str:
     return sql.SQL(_COPY).format(columns=columns, source=source).as_string()
+
+
+def _to(dialect: Dialect) -> str:
+    """The statement's end. Of CSV it names what differs from PLAIN; what escapes is COPY's text format."""
+    given = {"DELIMITER": dialect.delimiter, "NULL": dialect.null, "QUOTE": dialect.quote}
+    usual = {} if dialect.is_escaped else {"DELIMITER": PLAIN.delimiter, "NULL": PLAIN.null, "QUOTE": PLAIN.quote}
+    options = [sql.SQL("FORMAT text" if dialect.is_escaped else "FORMAT csv")]
+    for name, value in given.items():
+        if value and value != usual.get(name):
+            options.append(sql.SQL(name + " {}").format(sql.Literal(value)))  # type: ignore[arg-type]  # of three words
+    return sql.SQL(_TO).format(options=sql.SQL(", ").join(options)).as_string()
 
 
 def _title(leaf: tuple[str, str]) -> str:

@@ -90,7 +90,7 @@ class _Reading:
         self.done: list[CellDone] = []
         self.findings: dict[str, Any] = {}
         self._connection, self._task, self._stop, self._tell, self._pace = connection, task, stop, tell, pace
-        self._scanner = _scanner(task.detectors)
+        self._scanner = _scanner(task)
         self._bytes = self._rows = 0
         self._told = 0.0
 
@@ -214,9 +214,9 @@ def _refuse(result: pq.abc.PGresult | None) -> None:
     raise psycopg.errors.error_from_result(result)
 
 
-def _scanner(detectors: tuple[str, ...]) -> Scanner | None:
-    if not detectors:
+def _scanner(task: PartTask) -> Scanner | None:
+    if not task.detectors:
         return None
     from egress_assets.engine.scrub.identifiers import Scanner as Identifiers  # needs re2, which raw dumps don't
 
-    return Identifiers(detectors)
+    return Identifiers(task.detectors, escaped=task.escaped)

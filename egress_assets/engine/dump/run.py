@@ -110,7 +110,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         snapshot=leader.snapshot_id,
         as_of=leader.as_of,
         store=spec.store,
-        spec_digest=digest({table: [w.policy_digest, w.format] for table, w in wanted.items()}),
+        spec_digest=digest({table: w.form for table, w in wanted.items()}),
         facts={
             "server_version": leader.server_version,
             "milliseconds": tally.milliseconds(),
@@ -134,7 +134,7 @@ def _extract(spec: DumpSpec, leader: Leader, tasks: list[PartTask], on: Listener
 def _tasks(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> list[PartTask]:
     relation, suffix = leader.relations[table], spec.dump.format
     require_condition(spec.model.tables[table], relation, leader.connection)
-    cells = copy_cells(relation, spec.select(relation), spec.rows(relation), leader.connection)
+    cells = copy_cells(relation, spec.select(relation), spec.rows(relation), leader.connection, dialect=spec.csv)
     return part_tasks(
         relation,
         cells,

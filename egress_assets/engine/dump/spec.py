@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, DumpModel
+from egress_assets.engine.catalog.rows import rows_dialect
 from egress_assets.engine.catalog.units import require_dataset
+from egress_assets.engine.dialect import Dialect
 from egress_assets.engine.dump.rows import chosen_columns, rows_of, rows_record
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
@@ -50,6 +52,11 @@ class DumpSpec:
         return self.dump.store or self.model.store
 
     @property
+    def csv(self) -> Dialect:
+        """How rows are written."""
+        return rows_dialect(self.dump.csv)
+
+    @property
     def is_whole(self) -> bool:
         """Whether the run covers all tables of the dataset."""
         return len(self.tables) == len(self.model.tables)
@@ -66,7 +73,7 @@ class DumpSpec:
         policy = digest({"extract": self.model.extract, "window": model.window or "", **rows_record(model)})
         chosen = chosen_columns(model, relation)
         columns = tuple(Column(column.name, column.type, column.nullable) for column in chosen)
-        return Wanted(policy, columns, self.dump.format)
+        return Wanted(policy, columns, self.dump.format, self.csv)
 
     def rows(self, relation: Relation) -> sql.Composable | None:
         """Which rows belong to the date; None = all that there are."""

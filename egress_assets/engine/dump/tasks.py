@@ -73,6 +73,7 @@ class PartTask:
     expected_bytes: int = 0  # for progress and order only
     level: int = 1  # of zstd
     part: int = 0  # of the table, from 0
+    escaped: bool = False  # rows have backslash escapes (engine/dialect.py), which detectors must read as what they are
 
 
 @dataclass(frozen=True, slots=True)

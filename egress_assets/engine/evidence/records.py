@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
+from egress_assets.engine.dialect import PLAIN, Dialect, told
 from egress_assets.engine.errors import ManifestInvalid
 from egress_assets.engine.layout import Unit
 
@@ -149,6 +150,7 @@ class TableRecord:
     rows: int | None = None
     policy_digest: str = ""
     checks: tuple[CheckRecord, ...] = ()
+    csv: Dialect = PLAIN  # of rows as text; records that are older than dialects have it
 
     @property
     def bytes(self) -> int:
@@ -162,6 +164,7 @@ class TableRecord:
             "format": self.format,
             "policy_digest": self.policy_digest,
             "checks": [c.to_json() for c in self.checks],
+            **told(self.csv),
         }
         if self.rows is not None:
             out["rows"] = self.rows
@@ -177,6 +180,7 @@ class TableRecord:
             v.get("rows"),
             v.get("policy_digest", ""),
             tuple(CheckRecord.from_json(c) for c in v.get("checks", ())),
+            Dialect.from_json(v["csv"]) if "csv" in v else PLAIN,
         )
 
 

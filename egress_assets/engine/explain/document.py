@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from egress_assets.engine.dialect import told
 from egress_assets.engine.evidence.records import Column, Entry, Position
 from egress_assets.engine.explain.steps import Seen, Step
 from egress_assets.engine.explain.story import Delivered, Story
@@ -64,6 +65,7 @@ def _content(step: Step) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "rows": record.rows, "bytes": record.bytes, "objects": len(record.objects), "format": record.format,
+        **told(record.csv),
         "content_digest": record.content_digest, "policy": policy if step.unit.stage == "scrub" else None,
         "columns": [_column(column) for column in record.columns],
         "checks": [check.to_json() for check in record.checks],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from egress_assets.engine.dialect import told
 from egress_assets.engine.evidence.reader import Tables
 from egress_assets.engine.evidence.records import Draft, ObjectRecord, Pointer, Position, TableRecord, canonical, digest
 from egress_assets.engine.failures import Failures
@@ -134,6 +135,7 @@ def public_manifest(mirror: PartitionMirror, truth: Truth) -> dict[str, Any]:
                 "format": content.record.format,
                 "rows": content.record.rows,
                 "content_digest": content.record.content_digest,
+                **told(content.record.csv),
             }
             for name, content in sorted(truth.contents.items())
         },

@@ -13,6 +13,7 @@ from typing import Any
 
 import re2
 
+from egress_assets.engine.dialect import ESCAPES
 from egress_assets.engine.dump.tasks import KEPT
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.scrub.detectors import DETECTORS, Detector
@@ -31,6 +32,21 @@ NOTHING = rb"[^\x00-\xff]"
 
 MEMORY = 64 << 20
 """Bytes that a pattern's lazily built automaton may take; below 8 MiB it is thrown away and built anew all the time."""
+
+
+_ESCAPES = ((b"\\\\", b"\0\0"), *((f"\\{letter}".encode(), sign.encode() * 2) for letter, sign in ESCAPES.items()))
+"""The escaped backslash first: what follows it is a letter of its own."""
+
+
+def without_escapes(rows: bytes) -> bytes:
+    """Rows of COPY's text format, as long as they were, with what the escapes stand for in their place.
+
+    The n of a line's end would hide the number that follows it: to a detector it is a letter before it.
+    """
+    if b"\\" in rows:
+        for escape, sign in _ESCAPES:
+            rows = rows.replace(escape, sign)
+    return rows
 
 
 @dataclass(slots=True)
@@ -56,8 +72,8 @@ class Scanner:
     clean, the normal case; only a window that is not is read again, detector by detector.
     """
 
-    def __init__(self, detectors: Sequence[str] | None = None, *, window: int = WINDOW) -> None:
-        self._window = window
+    def __init__(self, detectors: Sequence[str] | None = None, *, window: int = WINDOW, escaped: bool = False) -> None:
+        self._window, self._escaped = window, escaped
         self._detectors = [find_detector(name) for name in (DETECTORS if detectors is None else detectors)]
         patterns = [b"(?:" + d.pattern + b")" for d in self._detectors]
         self._any = _compile(b"|".join(patterns) or NOTHING)
@@ -68,7 +84,8 @@ class Scanner:
         self._base = 0  # absolute offset of the buffer's first byte
 
     def feed(self, chunk: bytes | memoryview) -> None:
-        self._buffer += chunk
+        """Whole rows where they are `escaped`, else any piece."""
+        self._buffer += without_escapes(bytes(chunk)) if self._escaped else chunk
         if len(self._buffer) >= self._window + AHEAD + BEHIND:
             self._scan(len(self._buffer) - AHEAD)
 
@@ -113,9 +130,11 @@ def find_detector(name: str) -> Detector:
     return DETECTORS[name]
 
 
-def scan(chunks: Iterable[bytes], detectors: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+def scan(
+    chunks: Iterable[bytes], detectors: Sequence[str] | None = None, *, escaped: bool = False
+) -> dict[str, dict[str, Any]]:
     """Findings over the whole of `chunks`, as `Scanner.finish` gives them."""
-    scanner = Scanner(detectors)
+    scanner = Scanner(detectors, escaped=escaped)
     for chunk in chunks:
         scanner.feed(chunk)
     return scanner.finish()

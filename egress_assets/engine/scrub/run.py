@@ -180,7 +180,7 @@ class _Attempt:
         spec, table = self._spec, policy.table
         relation, suffix = leader.relations[table], spec.scrub.format
         require_condition(spec.model.tables[table], relation, leader.connection)
-        cells = copy_cells(relation, policy.select, spec.rows(relation), leader.connection)
+        cells = copy_cells(relation, policy.select, spec.rows(relation), leader.connection, dialect=spec.csv)
         return part_tasks(
             relation,
             cells,
@@ -189,6 +189,7 @@ class _Attempt:
             format=suffix,
             session=spec.keys.session(policy.domains),
             detectors=spec.detectors,
+            escaped=spec.csv.is_escaped,
         )
 
     def _checked(
@@ -212,7 +213,8 @@ class _Attempt:
         found: dict[str, set[str]] = {}
         try:
             for part in (part for part in done.parts if part.findings):
-                for detector, columns in columns_found(store, part, self._spec.scrub.format, names).items():
+                where = columns_found(store, part, self._spec.scrub.format, names, dialect=self._spec.csv)
+                for detector, columns in where.items():
                     found.setdefault(detector, set()).update(columns)
         except EgressError as error:
             logger.warning("columns of the findings in %s are not known: %s", done.table, error)

@@ -10,12 +10,14 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
 import zstandard
 from isal import isal_zlib
 from isal.igzip_lib import IsalError
 
+from egress_assets.engine.dialect import ESCAPES, PLAIN, Dialect
 from egress_assets.engine.errors import ChecksumMismatch, ManifestInvalid, ReleaseRefused
 from egress_assets.engine.evidence.records import Column, Manifest
 from egress_assets.engine.stores import Store
@@ -23,8 +25,7 @@ from egress_assets.engine.stores import Store
 STORED = 256 * 1024  # bytes that are asked of the store
 RAW = 1024 * 1024  # bytes that they may become: a frame can hold a thousand times its size
 _GZIP = 31  # window bits 15 + 16
-# COPY writes NULL as nothing and the empty text as "". A field that does not end within the bytes does not match.
-_FIELD = re.compile(rb'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\n]*+))([,\n])')
+_ESCAPE = re.compile(rb"\\(.)", re.DOTALL)
 
 Row = list[str | None]
 
@@ -53,21 +54,43 @@ def sample(store: Store, manifest: Manifest, table: str, *, rows: int) -> Sample
     first = next((o for o in record.objects if o.rows != 0), None)
     if first:
         raw = _raw(_head(store.get(first.key, etag=first.etag or None)), record.format)
-    return Sample(record.columns, list(islice(parsed(raw), rows)), record.rows)
+    return Sample(record.columns, list(islice(parsed(raw, record.csv), rows)), record.rows)
 
 
-def parsed(raw: bytes) -> Iterator[Row]:
-    """Rows of CSV as COPY writes it, up to the last that is whole. Bytes that are no UTF-8 become U+FFFD."""
-    row: Row = []
-    at = 0
-    while found := _FIELD.match(raw, at):
-        quoted, plain, end = found.groups()
-        text = plain if quoted is None else quoted.replace(b'""', b'"')
-        row.append(text.decode("utf-8", "replace") if text or quoted is not None else None)
+def parsed(raw: bytes, dialect: Dialect = PLAIN) -> Iterator[Row]:
+    """Rows as COPY writes them, up to the last that is whole. Bytes that are no UTF-8 become U+FFFD."""
+    field, row, at = _field(dialect), Row(), 0
+    while found := field.match(raw, at):
+        value = _unescaped(found[1], dialect) if dialect.is_escaped else _unquoted(found[1], found[2], dialect)
+        row.append(None if value is None else value.decode("utf-8", "replace"))
         at = found.end()
-        if end == b"\n":
+        if found[3] == b"\n":
             yield row
             row = []
+
+
+@cache
+def _field(dialect: Dialect) -> re.Pattern[bytes]:
+    """A field with what ends it: quoted (1) or plain (2), escaped (1). What the bytes do not end does not match."""
+    d, q = (re.escape(sign).encode() for sign in (dialect.delimiter, dialect.quote))
+    if dialect.is_escaped:
+        return re.compile(rb"((?:[^\\\n%s]++|\\.)*+)()([%s\n])" % (d, d), re.DOTALL)
+    return re.compile(rb"(?:%s([^%s]*+(?:%s%s[^%s]*+)*+)%s|([^%s%s\n]*+))([%s\n])" % (q, q, q, q, q, q, q, d, d))
+
+
+def _unquoted(quoted: bytes | None, plain: bytes, dialect: Dialect) -> bytes | None:
+    """NULL is never quoted; a text that looks like it always is."""
+    if quoted is None:
+        return None if plain == dialect.null.encode() else plain
+    quote = dialect.quote.encode()
+    return quoted.replace(quote * 2, quote)
+
+
+def _unescaped(text: bytes, dialect: Dialect) -> bytes | None:
+    """NULL is looked for before escapes are read: a backslash in a value is always doubled."""
+    if text == dialect.null.encode():
+        return None
+    return _ESCAPE.sub(lambda found: ESCAPES.get(found[1].decode("latin-1"), "").encode() or found[1], text)
 
 
 def _head(chunks: Iterator[bytes]) -> bytes:

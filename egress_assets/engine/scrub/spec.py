@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, ScrubModel
+from egress_assets.engine.catalog.rows import rows_dialect
 from egress_assets.engine.catalog.units import require_dataset
+from egress_assets.engine.dialect import Dialect
 from egress_assets.engine.dump.rows import rows_of
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
@@ -69,6 +71,11 @@ class ScrubSpec:
         return self.scrub.quarantine or self.store
 
     @property
+    def csv(self) -> Dialect:
+        """How rows are written."""
+        return rows_dialect(self.scrub.csv)
+
+    @property
     def is_whole(self) -> bool:
         """Whether the run covers all tables of the dataset."""
         return len(self.tables) == len(self.model.tables)
@@ -87,7 +94,7 @@ class ScrubSpec:
     def wanted(self, policies: Mapping[str, TablePolicy]) -> dict[str, Wanted]:
         """What each table's entry has to stand for."""
         return {
-            table: Wanted(policy.digest, tuple(c.record for c in policy.columns), self.scrub.format)
+            table: Wanted(policy.digest, tuple(c.record for c in policy.columns), self.scrub.format, self.csv)
             for table, policy in policies.items()
         }
 
@@ -108,4 +115,4 @@ class ScrubSpec:
 
 
 def spec_digest(wanted: Mapping[str, Wanted]) -> str:
-    return digest({table: [w.policy_digest, w.format] for table, w in wanted.items()})
+    return digest({table: w.form for table, w in wanted.items()})
