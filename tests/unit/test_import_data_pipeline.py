@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from egress_assets.cli import egress
 from egress_assets.cli._state import State
 from egress_assets.engine.catalog.loader import load_catalog
+from egress_assets.engine.catalog.rows import rows_dialect
 from egress_assets.engine.catalog.values import Ref
+from egress_assets.engine.dialect import Dialect
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.importing import data_pipeline
 from egress_assets.engine.importing.pipeline import parse_place, parse_tables
@@ -184,7 +186,63 @@ def test_a_daily_schedule_is_its_hour_and_any_other_is_told(take: Import) -> Non
 
 def test_gzip_stays_gzip(take: Import) -> None:
     target = {**next(each for each in OBJECTS if each["id"] == "Target"), "compression": "gzip"}
-    assert said(take({"p.json": definition(target)}), "shop")["dump"] == {"format": "csv.gz"}
+    rows = {"dialect": "datapipeline"}
+    assert said(take({"p.json": definition(target)}), "shop")["dump"] == {"format": "csv.gz", "csv": rows}
+
+
+# ------------------------------------------------------------------------------------------------------------- the rows
+def formed(**form: Any) -> dict[str, Any]:
+    """The reference's pipeline with a data format at its target."""
+    target = {**next(each for each in OBJECTS if each["id"] == "Target"), "dataFormat": {"ref": "Form"}}
+    return definition(target, {"id": "Form", **form})
+
+
+@pytest.mark.parametrize(
+    ("form", "delimiter"),
+    [
+        ({"type": "CSV"}, ","),
+        ({"type": "CSV", "escapeChar": "\\"}, ","),
+        ({"type": "TSV"}, "\t"),
+        ({"type": "Custom", "columnSeparator": "|", "recordSeparator": "\n"}, "|"),
+        ({"type": "Custom", "columnSeparator": "\\t"}, "\t"),
+    ],
+)
+def test_rows_stay_unquoted_escaped_and_divided_as_they_were_s0_2(
+    take: Import, tmp_path: Path, form: dict[str, Any], delimiter: str
+) -> None:
+    imported = take({"p.json": formed(**form)})
+    assert not any("dataFormat" in where or "Form" in where for where in left(imported))
+    data_pipeline.write(imported, tmp_path / "out")
+    dump = load_catalog(tmp_path / "out", env="prod").datasets["shop"].dump
+    assert dump
+    assert rows_dialect(dump.csv) == Dialect("datapipeline", "\\N", delimiter, "")
+
+
+def test_without_a_data_format_rows_are_of_the_pipeline_s_own_dialect_s0_2(take: Import) -> None:
+    rows = {"dialect": "datapipeline"}
+    assert said(take({"p.json": definition()}), "shop")["dump"] == {"format": "csv", "csv": rows}
+
+
+@pytest.mark.parametrize(
+    ("form", "what"),
+    [
+        ({"type": "Custom", "columnSeparator": "::"}, "columnSeparator"),
+        ({"type": "Custom", "columnSeparator": ["|"]}, "columnSeparator"),
+        ({"type": "Custom", "columnSeparator": "-"}, "columnSeparator"),
+        ({"type": "TSV", "recordSeparator": "\r\n"}, "recordSeparator"),
+        ({"type": "CSV", "escapeChar": '"'}, "escapeChar"),
+    ],
+)
+def test_what_a_dump_s_rows_can_t_have_is_listed(take: Import, form: dict[str, Any], what: str) -> None:
+    imported = take({"p.json": formed(**form)})
+    assert "docs/catalog.md" in left(imported)[f"p.json: Copy, dataFormat.{what}"]
+    assert said(imported, "shop")["dump"]["csv"]["dialect"] == "datapipeline"
+
+
+def test_tables_of_one_database_have_one_delimiter_and_others_are_listed(take: Import) -> None:
+    imported = take({"a.json": formed(type="TSV"), "b.json": definition(my_RDS_table_name="orders")})
+    assert said(imported, "shop")["dump"]["csv"] == {"dialect": "datapipeline", "delimiter": "\t"}
+    assert "b.json: public.orders, delimiter" in left(imported)
 
 
 # ---------------------------------------------------------------------------------------------------------- the mirror

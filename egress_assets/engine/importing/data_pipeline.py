@@ -151,10 +151,13 @@ class _Draft:
         if not clocks:
             self._left.append(Left(f"{name}, schedule", 'nothing there says when: write `schedule: "02:00"`'))
         for each in exports:
+            if each.delimiter != first.delimiter:
+                self._left.append(Left(f"{each.file}: {each.table}, delimiter", "the dataset's first table says it"))
             if (each.bucket, each.prefix) != (first.bucket, first.prefix) or each.clock not in ("", *clocks[:1]):
                 self._left.append(Left(f"{each.file}: {each.table}", "the dataset's other tables say place and time"))
         gzip = all(each.is_gzip for each in exports)
-        found |= {"store": store, "dump": {"format": "csv.gz" if gzip else "csv"}}
+        rows = {"dialect": "datapipeline", **({"delimiter": first.delimiter} if first.delimiter != "," else {})}
+        found |= {"store": store, "dump": {"format": "csv.gz" if gzip else "csv", "csv": rows}}
         found["tables"] = {each.table: {} for each in exports}
         if self._output_is_used():
             release = {"basis": "internal", "reason": self._internal}

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from egress_assets.engine.catalog.rows import DELIMITERS
 from egress_assets.engine.importing.reading import Left, mappings, texts
 
 _EXPRESSION = re.compile(r"#\{([^{}]*)\}")
@@ -28,7 +29,10 @@ _PLAIN = ("RDS_jdbc", "RDS_username", "RDS_table_name", "S3_path")
 _TAKEN: Mapping[str, frozenset[str]] = {
     "CopyActivity": frozenset({"input", "output", "schedule", "runsOn"}),
     "SqlDataNode": frozenset({"table", "selectQuery", "database", "schedule"}),
-    "S3DataNode": frozenset({"directoryPath", "filePath", "compression", "schedule"}),
+    "S3DataNode": frozenset({"directoryPath", "filePath", "compression", "dataFormat", "schedule"}),
+    "CSV": frozenset({"escapeChar"}),
+    "TSV": frozenset({"escapeChar", "columnSeparator", "recordSeparator"}),
+    "Custom": frozenset({"columnSeparator", "recordSeparator"}),
     "JdbcDatabase": frozenset({"connectionString", "username", "*password", "jdbcDriverClass"}),
     "Schedule": frozenset({"period", "startDateTime", "startAt"}),
 }
@@ -37,7 +41,6 @@ _WHY: Mapping[str, str] = {
     "Ec2Resource": "Egress runs where it is deployed",
     "EmrCluster": "Egress runs where it is deployed",
     "SnsAlarm": "people are told by `notify` in endpoints.yaml",
-    "CSV": "a dump is CSV as PostgreSQL's COPY writes it",
     "Default": "roles and logs are the deployment's",
     "RdsDatabase": "it names an instance and no address: write the source by hand",
 }
@@ -55,6 +58,7 @@ class Export:
     prefix: str
     clock: str = ""  # HH:MM in UTC, of a daily schedule
     is_gzip: bool = False
+    delimiter: str = ","
 
 
 @dataclass(slots=True)
@@ -92,12 +96,12 @@ class Definition:
         tables = self._tables(name, node)
         source = self._database(name, database)
         place = self._place(name, target, tables)
-        clock = self._clock(activity, node, target)
+        clock, delimiter = self._clock(activity, node, target), self._delimiter(name, target)
         if source is None or place is None:
             return
         for table in tables:
             gzip = str(target.get("compression", "")).lower() == "gzip"
-            yield Export(self.file, source[0], source[1], table, place[0], place[1], clock, gzip)
+            yield Export(self.file, source[0], source[1], table, place[0], place[1], clock, gzip, delimiter)
 
     def _database(self, name: str, database: Mapping[str, Any]) -> tuple[str, str] | None:
         kind = str(database.get("type", "nothing"))
@@ -155,6 +159,18 @@ class Definition:
             f"{name}, folders by table and time", "objects lie below dump/<dataset>/date=<date>/ and in evidence"
         )
         return found
+
+    def _delimiter(self, name: str, target: Mapping[str, Any]) -> str:
+        """Of the target's data format. Without one it is the comma, records and escapes are the same in all of them."""
+        form = self._object(target.get("dataFormat"))
+        said = form.get("columnSeparator", "\t" if form.get("type") == "TSV" else ",")
+        found = str(said).replace("\\t", "\t")
+        usual = {"escapeChar": ("\\",), "recordSeparator": ("\n", "\\n")}
+        other = [key for key, values in usual.items() if form.get(key, values[0]) not in values]
+        other += [] if found in DELIMITERS else ["columnSeparator"]
+        for key in other:
+            self.leave(f"{name}, dataFormat.{key}", "a dump has another: see `csv` in docs/catalog.md")
+        return "," if "columnSeparator" in other else found
 
     def _clock(self, *objects: Mapping[str, Any]) -> str:
         for each in objects:
