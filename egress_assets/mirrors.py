@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from egress_assets import automation
-from egress_assets.engine.catalog.models import Catalog, MirrorFrom, MirrorModel
+from egress_assets.engine.catalog.models import Catalog, MirrorFrom, MirrorModel, Published
 from egress_assets.engine.layout import mirror_unit
 from egress_assets.running import Event, perform
 from egress_assets.specs import specs
@@ -63,6 +63,9 @@ def _description(mirror: Stage, name: str) -> str:
     model = mirror.catalog.dataset(mirror.dataset).mirrors[name]
     if isinstance(model.from_, MirrorFrom):
         copied = f"Everything below `{model.from_.prefix}` of the foreign store `{model.from_.store}`"
+    elif isinstance(model, Published):
+        flag = ", the flag last" if model.publish.flag else ""
+        return f"The tables of a date of `{mirror.dataset}` as `{model.publish.path}` in `{mirror.store}`{flag}."
     else:
         copied = f"The objects of a date of `{mirror.dataset}`"
     return f"{copied}, copied to `{mirror.store}` and verified there."

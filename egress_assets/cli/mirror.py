@@ -18,7 +18,7 @@ from egress_assets.cli._state import State
 @json_option
 @click.pass_obj
 def command(state: State, name: str, date: str | None, again: bool) -> None:
-    """Make another endpoint hold what a dump, a scrub or a foreign bucket holds."""
+    """Make another endpoint hold what a dump, a scrub or a foreign bucket holds; or publish under fixed names."""
     from egress_assets.engine.layout import mirror_unit
     from egress_assets.engine.mirror.run import run
 

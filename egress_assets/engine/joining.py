@@ -16,7 +16,7 @@ def formed(source: Store, record: TableRecord, suffix: str, *, header: bool) -> 
 
     Of one format, members and frames are joined as they are: only the header line is compressed.
     """
-    line = (record.csv.header(column.name for column in record.columns),) if header else ()
+    line = (header_line(record),) if header else ()
     parts = (verified_chunks(source, o) for o in record.objects)
     if record.format == suffix:
         yield from compressed(line, suffix) if line else ()
@@ -25,3 +25,8 @@ def formed(source: Store, record: TableRecord, suffix: str, *, header: bool) -> 
         return
     rows: Iterable[bytes] = chain.from_iterable(decompressed(part, record.format) for part in parts)
     yield from compressed(chain(line, rows), suffix)
+
+
+def header_line(record: TableRecord) -> bytes:
+    """Column names in the dialect of the table's rows."""
+    return record.csv.header(column.name for column in record.columns)

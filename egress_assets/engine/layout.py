@@ -203,6 +203,11 @@ def mirrored_manifest_key(prefix: str, unit: Unit, date: str) -> str:
     return f"{prefix}{date_prefix(unit, date)}manifest.json"
 
 
+def publishing_key(unit: Unit, date: str) -> str:
+    """Who writes the fixed names of a publish and date now, and what it may have left there."""
+    return f"publishing/{unit}/date={date}.json"
+
+
 def hold_key(kind: str, name: str) -> str:
     return f"holds/{kind}/{escape(name)}"
 

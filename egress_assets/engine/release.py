@@ -170,7 +170,7 @@ def release_truth(
 ) -> Release:
     """As `release_for`, over a pointer that the caller has read already, so that both see one generation."""
     pointer = truth.pointer
-    _require_consistent(platform, pointer, only)
+    require_consistent(platform, pointer, only)
     truth = truth.narrowed(only) if only is not None else truth
     _require_own_date(truth)
     said = _grounds(truth, basis)
@@ -218,8 +218,11 @@ def _objects(truth: Truth) -> Iterator[ReleasedObject]:
             yield ReleasedObject(content.table, content.store, o.key, o.bytes, o.sha256, o.rows, o.etag)
 
 
-def _require_consistent(platform: Platform, pointer: Pointer, only: frozenset[str] | None) -> None:
-    """A date that still has a table which left the catalog is whole for single tables, not for all that it has."""
+def require_consistent(platform: Platform, pointer: Pointer, only: frozenset[str] | None = None) -> None:
+    """Raise ReleaseRefused for half a dataset, where the catalog asks for whole ones.
+
+    A date that still has a table which left the catalog is whole for single tables, not for all that it has.
+    """
     unit = pointer.unit
     if unit.stage not in ("dump", "scrub"):
         return

@@ -22,7 +22,8 @@ MODELS = {
     "dump": models.DumpModel, "csv": models.CsvModel, "scrub": models.ScrubModel, "mirrors": models.MirrorModel,
     "mirrors from a bucket": models.MirrorFrom, "deliveries": models.DeliveryModel, "watch": models.WatchModel,
     "release": models.Basis, "throttle": operate.Throttle, "limits": operate.Limits, "notify": operate.NotifyModel,
-    "mail": operate.MailModel, "webhook": operate.WebhookModel, "triggers": operate.TriggerModel,
+    "publish": models.PublishModel, "mail": operate.MailModel,
+    "webhook": operate.WebhookModel, "triggers": operate.TriggerModel,
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def test_every_key_has_its_line(section: str, model: type[BaseModel]) -> None:
 
 
 def test_every_model_of_the_catalog_has_its_section() -> None:
-    known = {*MODELS.values(), models.TableModel, models.ColumnRule}
+    known = {*MODELS.values(), models.TableModel, models.ColumnRule, models.Published}
     named = {**vars(models), **vars(operate)}.values()
     parts = {m for m in named if isinstance(m, type) and issubclass(m, values.Strict)}
     assert parts - known == {values.Strict, models.Catalog}

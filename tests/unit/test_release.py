@@ -201,7 +201,7 @@ def test_an_outlet_writes_released_objects_only():
         dataclasses.replace(good, key="dump/shop/raw"),
         dataclasses.replace(good, bytes=good.bytes + 1),
     ):
-        copy_of = Copy(item, item.key, {}, {})
+        copy_of = Copy((item,), item.key, {}, {})
         with refused("is not of the release"):
             outlet.write_whole(copy_of, b"raw")
         with refused("is not of the release"):

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from egress_assets.engine.catalog.models import Catalog, DatasetModel
+from egress_assets.engine.catalog.layouts import layout_of
+from egress_assets.engine.catalog.models import Catalog, DatasetModel, Published
 from egress_assets.engine.catalog.view import mirrored
 from egress_assets.engine.layout import escape
 
@@ -76,11 +77,13 @@ def _stages(model: DatasetModel) -> Iterator[tuple[str, str]]:
 
 
 def _areas(catalog: Catalog, store: str) -> Iterator[tuple[str, str]]:
-    """(prefix below the store's own, stage) of all that is written; the stage is '' of a bucket mirrored in place."""
-    for model in catalog.datasets.values():
+    """(prefix below the store's own, stage) of all that is written; the stage is '' where keys don't begin with one."""
+    for dataset, model in catalog.datasets.items():
         yield from ((f"{stage}/", stage) for name, stage in _stages(model) if name == store)
         for mirror in model.mirrors.values():
-            if mirror.to == store:
+            if mirror.to == store and isinstance(mirror, Published):
+                yield layout_of(dataset, model, mirror).head, ""
+            elif mirror.to == store:
                 stage = mirrored(model, mirror).replace("bucket", "")
                 yield _folder(mirror.prefix) + (f"{stage}/" if stage else ""), stage
 

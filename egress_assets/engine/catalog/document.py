@@ -32,21 +32,32 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser is 10 x 
 
 @dataclass(slots=True)
 class Document:
-    """`places` maps a path of keys to (file, 1-based line)."""
+    """`places` maps a path of keys to (file, 1-based line); `meant` a path that nobody wrote to the one that was."""
 
     file: str
     data: Any = None
     places: dict[Path, tuple[str, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    meant: dict[Path, Path] = field(default_factory=dict)
+
+    def written(self, path: Path) -> Path:
+        """The path as a person wrote it."""
+        return next((to + path[len(at) :] for at, to in self.meant.items() if path[: len(at)] == at), path)
+
+    def says(self, path: Path) -> bool:
+        """Whether a key is written, be it right or wrong."""
+        return self.written(path) in self.places
 
     def place(self, path: Path) -> tuple[str, int]:
         """Where a key is written, or the nearest key above it."""
+        path = self.written(path)
         for end in range(len(path), 0, -1):
             if path[:end] in self.places:
                 return self.places[path[:end]]
         return self.file, 0
 
     def problem(self, path: Path, text: str) -> Problem:
+        path = self.written(path)
         file, line = self.place(path)
         return Problem(file, line, ".".join(path), text)
 
@@ -55,7 +66,8 @@ class Document:
         value = self.data
         for part in path:
             value = value.get(part) if isinstance(value, Mapping) else None
-        return set(value) if isinstance(value, Mapping) else set()
+        meant = {at[-1] for at in self.meant if at[:-1] == path}
+        return meant | set(value) if isinstance(value, Mapping) else meant
 
 
 def read_document(path: FilePath, file: str) -> Document:

@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from egress_assets.engine.catalog.document import Document, parse_document, read_document
-from egress_assets.engine.catalog.models import Catalog, DatasetModel, Endpoints
+from egress_assets.engine.catalog.models import Catalog, DatasetModel, Endpoints, published_name
 from egress_assets.engine.catalog.problems import Problem
 from egress_assets.engine.catalog.rules import LAPSING, RULES
 from egress_assets.engine.catalog.salvage import salvage
@@ -81,8 +81,18 @@ def _models(
         if isinstance(model, Endpoints):
             endpoints = model
         elif isinstance(model, DatasetModel):
-            datasets[name] = model
+            _publishes(name, document)
+            datasets[name] = model.named(name)
     return endpoints, datasets
+
+
+def _publishes(dataset: str, document: Document) -> None:
+    """A `publish` is a mirror to all who read the catalog: problems and lines of it are where it is written."""
+    for stage in ("dump", "scrub"):
+        for name in document.names(stage, "publish"):
+            mirror = ("mirrors", published_name(dataset, name))
+            if mirror not in document.places:
+                document.meant.setdefault(mirror, (stage, "publish", name))
 
 
 def _error(folder: Path, problems: list[Problem]) -> CatalogError:
@@ -184,4 +194,5 @@ def _lines(documents: dict[str, Document]) -> dict[str, int]:
     lines = dict.fromkeys(documents, 1)
     for name, document in documents.items():
         lines |= {".".join((name, *path)): line for path, (_, line) in document.places.items()}
+        lines |= {".".join((name, *path)): document.place(path)[1] for path in document.meant}
     return lines

@@ -7,6 +7,7 @@ committed without a secret. How single values are written is values.py; what peo
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from egress_assets.engine.catalog.fixed_names import Basis, PublishModel
 from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
 from egress_assets.engine.catalog.rows import CsvModel
 from egress_assets.engine.catalog.values import Clock, Condition, Hours, Name, Size, Strict, Value, duration, written_as
@@ -80,25 +82,6 @@ class StoreModel(Strict):
     abort_days: int = Field(default=7, ge=2, description="days")  # a run and its retry may take two
     block_public: bool = True
     policy: Literal["report", "apply"] = "report"  # of the bucket as a whole: only told, or also made so
-
-
-class Basis(Strict):
-    """Why data may go to an external endpoint without being scrubbed."""
-
-    basis: Literal["internal", "public", "authorised"]
-    reason: str = Field(min_length=1)
-    recipients: list[str] = []
-    purpose: str = ""
-    legal_basis: str = ""
-    approved_by: str = ""
-    until: date | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Basis:
-        missing = [f for f in ("recipients", "purpose", "legal_basis", "approved_by", "until") if not getattr(self, f)]
-        if self.basis == "authorised" and missing:
-            raise ValueError(f"`authorised` needs {', '.join(missing)}")
-        return self
 
 
 class RecipientModel(BaseModel):
@@ -179,6 +162,7 @@ class DumpModel(Strict):
     csv: CsvModel | None = None
     zstd_level: int = Field(default=1, ge=1, le=19)
     part_size: PartSize = 256 * 2**20
+    publish: dict[Name, PublishModel] = {}
 
 
 class ScrubModel(Strict):
@@ -195,6 +179,7 @@ class ScrubModel(Strict):
     part_size: PartSize = 256 * 2**20
     detectors: list[str] | None = None  # default: all
     consistency: Literal["dataset", "table"] = "dataset"
+    publish: dict[Name, PublishModel] = {}
 
 
 class MirrorFrom(Strict):
@@ -225,6 +210,18 @@ class MirrorModel(Strict):
         if not isinstance(self.from_, MirrorFrom) and self.select == "bucket":
             raise ValueError("`select: bucket` needs `from: {store: ...}`")
         return self
+
+
+class Published(MirrorModel):
+    """A `publish` as the mirror that it is; `written` is its key below the stage. Not written in this form."""
+
+    publish: PublishModel
+    written: str
+
+    @staticmethod
+    def of(stage: Literal["dump", "scrub"], name: str, publish: PublishModel) -> Published:
+        said = {"to": publish.to, "from": stage, "release": publish.release, "publish": publish, "written": name}
+        return Published.model_validate(said)
 
 
 class DeliveryModel(Strict):
@@ -314,8 +311,25 @@ class DatasetModel(Strict):
         twice = sorted({name for name in table.select or () if (table.select or []).count(name) > 1})
         return f"`select` names {', '.join(twice)} twice" if twice else ""
 
+    def publishes(self) -> Iterator[tuple[Literal["dump", "scrub"], str, PublishModel]]:
+        """(stage, name as written, publish) of both stages."""
+        for name, each in (self.dump.publish if self.dump else {}).items():
+            yield "dump", name, each
+        for name, each in (self.scrub.publish if self.scrub else {}).items():
+            yield "scrub", name, each
+
+    def named(self, dataset: str) -> DatasetModel:
+        """With every `publish` among the mirrors, as `<dataset>_<name>`. A mirror that is written so stays itself."""
+        found = {published_name(dataset, n): Published.of(stage, n, each) for stage, n, each in self.publishes()}
+        return self.model_copy(update={"mirrors": {**found, **self.mirrors}}) if found else self
+
     def calendar(self, timezone: str) -> Calendar:
         return Calendar(ZoneInfo(timezone), self.start, self.date_label, self.grace)
+
+
+def published_name(dataset: str, name: str) -> str:
+    """What the mirror of a `publish` is called in the whole catalog."""
+    return f"{dataset}_{name}"
 
 
 def _errors(wrong: list[tuple[tuple[str, ...], str]]) -> ValidationError:
@@ -351,6 +365,11 @@ class Catalog(Strict):
     files: dict[str, str] = {}
     lines: dict[str, int] = {}
     lapsed: tuple[str, ...] = ()  # problems that came by time alone: authorisations whose `until` has passed
+
+    @field_validator("datasets")
+    @classmethod
+    def _named(cls, value: dict[str, DatasetModel]) -> dict[str, DatasetModel]:
+        return {name: model.named(name) for name, model in value.items()}
 
     def place(self, key: str) -> str:
         """`/etc/catalog/shop.yaml:12` of a key, or of the nearest key above it; '' when nothing is known."""

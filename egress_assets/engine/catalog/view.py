@@ -48,7 +48,7 @@ class View:
 
     def says(self, document: str, *path: str) -> bool:
         """Whether a key is written, be it right or wrong."""
-        return path in self.documents[document].places
+        return self.documents[document].says(path)
 
     def is_external(self, store: str) -> bool:
         """Also when nothing is said; not for what is no store, or has a zone that could not be read."""

@@ -9,7 +9,7 @@ from egress_assets.engine.errors import CatalogError, DeliveryRefused, ReleaseRe
 from egress_assets.engine.evidence.records import digest
 from egress_assets.engine.holds import Watch
 from egress_assets.engine.layout import Unit, delivery_unit, dump_unit, scrub_unit, table_segment
-from egress_assets.engine.mirror.spec import PartitionMirror, find_mirror
+from egress_assets.engine.mirror.spec import OwnMirror, find_mirror
 from egress_assets.engine.partition import parse_date
 from egress_assets.engine.platform import Platform
 
@@ -83,7 +83,7 @@ def _parent(platform: Platform, dataset: str, model: DeliveryModel, to: Recipien
     stage, slash, rest = model.from_.partition("/")
     if slash and stage == "mirror":
         mirror = find_mirror(platform, rest)
-        unit, origin, table = mirror.unit, mirror.parent if isinstance(mirror, PartitionMirror) else None, ""
+        unit, origin, table = mirror.unit, mirror.parent if isinstance(mirror, OwnMirror) else None, ""
     elif slash and stage == "dump":
         unit = origin = dump_unit(dataset)
         table = rest

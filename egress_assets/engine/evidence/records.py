@@ -4,6 +4,7 @@
     manifests/<unit>/date=D/<attempt>     Manifest  or a tombstone {kind: tombstone, by, nonce}
     attempts/<unit>/date=D/<attempt>      Note      {host, boot, pid, started}
     announced/<recipient>/date=D/<pipe>   Announced (recipients with limits)
+    publishing/<unit>/date=D.json         Turn      {attempt, version, keys, flags} (fixed names)
     claims/<recipient>/<digest>           Claim
     receipts/D/<identity>                 Receipt
     ledger/<n>                            Entry of the hash chain

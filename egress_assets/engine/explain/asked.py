@@ -31,7 +31,7 @@ from egress_assets.engine.layout import (
 )
 from egress_assets.engine.mirror import inventory
 from egress_assets.engine.mirror.inventory import Copied
-from egress_assets.engine.mirror.spec import AnyMirror, BucketMirror, PartitionMirror, find_mirror
+from egress_assets.engine.mirror.spec import AnyMirror, BucketMirror, PartitionMirror, PublishMirror, find_mirror
 from egress_assets.engine.partition import now, parse_date
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.release import OBJECTS
@@ -82,7 +82,12 @@ def find(platform: Platform, words: Sequence[str]) -> Target:
             return target
     if is_attempt(word):
         return _of_attempt(platform, word)
-    target = _of_receipt(platform, word) or _delivered(platform, places[0].key) or _mirrored(platform, places)
+    target = (
+        _of_receipt(platform, word)
+        or _published(platform, places)
+        or _delivered(platform, places[0].key)
+        or _mirrored(platform, places)
+    )
     if target is None:
         hint = (
             "An object is a key, s3://<store or bucket>/<key>, a delivered file's name, an attempt's id, "
@@ -248,6 +253,20 @@ def _delivered_table(platform: Platform, receipt: Receipt) -> str:
     manifest = platform.evidence.manifest(unit, receipt.date, attempt, receipt.source.get("manifest_digest", ""))
     tables = manifest.draft.tables.items()
     return next((table for table, record in tables if any(o.sha256 == receipt.sha256 for o in record.objects)), "")
+
+
+# -------------------------------------------------------------------------------------------------------- fixed names
+def _published(platform: Platform, places: list[Place]) -> Target | None:
+    """A name that a `publish` gave: its template tells the date, the manifest whether it was written."""
+    publishes = (mirror for mirror in _mirrors(platform) if isinstance(mirror, PublishMirror))
+    for mirror in publishes:
+        for place in places:
+            date = mirror.layout.date_of(place.key) if place.store in ("", mirror.to) else ""
+            pointer = platform.evidence.pointer(mirror.unit, date) if date else None
+            record = platform.evidence.tables(pointer)[OBJECTS][1] if pointer else None
+            if record and any(o.key == place.key for o in record.objects):
+                return Target(mirror.unit, date, "", OBJECTS, place.key)
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------ foreign objects

@@ -100,7 +100,7 @@ class Copier:
         return Copied(task.key, uploaded.bytes, uploaded.etag, uploaded.sha256, task.source_key, head.etag)
 
     def _as_copy(self, task: Task, head: Head) -> Copy:
-        return Copy(task.item, task.key, {**head.metadata, **self.metadata_of(task, head)}, head.headers)
+        return Copy((task.item,), task.key, {**head.metadata, **self.metadata_of(task, head)}, head.headers)
 
     def _until_stopped(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:

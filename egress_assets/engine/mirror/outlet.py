@@ -18,9 +18,9 @@ from egress_assets.engine.stores import Head, Listed, Pending, Store, Uploaded
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """One object to be written: what it is a copy of, and all that belongs to it but its bytes."""
+    """One object to be written: what it is a copy or made of, and all that belongs to it but its bytes."""
 
-    item: ReleasedObject
+    items: tuple[ReleasedObject, ...]
     key: str
     metadata: Mapping[str, str]
     headers: Mapping[str, str]
@@ -40,15 +40,19 @@ class Outlet:
         self._require(copy)
         return self._store.put(copy.key, body, metadata=copy.metadata, headers=copy.headers)
 
-    def write(self, copy: Copy, chunks: Iterable[bytes], *, size: int) -> Uploaded:
+    def write(self, copy: Copy, chunks: Iterable[bytes], *, size: int | None) -> Uploaded:
         """Stream an object; it appears whole or not at all. Memory: the store's. Raises as `write_whole`."""
         self._require(copy)
         done = self._store.upload(copy.key, chunks, metadata=copy.metadata, headers=copy.headers, size=size)
         return self._proven(done)
 
-    def write_note(self, key: str, body: bytes) -> Uploaded:
+    def write_note(self, key: str, body: bytes, metadata: Mapping[str, str] | None = None) -> Uploaded:
         """A small description of objects that were written, such as the manifest beside them."""
-        return self._store.put(key, body, headers={"content-type": "application/json"})
+        return self._store.put(key, body, metadata=metadata, headers={"content-type": "application/json"})
+
+    def delete(self, key: str) -> None:
+        """Absent afterwards. For names of our own making only: copies of others' objects are never deleted."""
+        self._store.delete(key)
 
     def head(self, key: str) -> Head | None:
         return self._store.head(key)
@@ -68,8 +72,9 @@ class Outlet:
 
     def _require(self, copy: Copy) -> None:
         if self._release is not None:
-            self._release.require(copy.item)
-        self._odd_keys.require(copy.key, copy.item.bytes)
+            for item in copy.items:
+                self._release.require(item)
+        self._odd_keys.require(copy.key, sum(item.bytes for item in copy.items))
 
     def _proven(self, done: Uploaded) -> Uploaded:
         found = self._store.head(done.key)

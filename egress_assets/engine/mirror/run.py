@@ -12,12 +12,13 @@ from egress_assets.engine.errors import Superseded
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Pointer
 from egress_assets.engine.layout import manifest_key, mirrored_manifest_key
-from egress_assets.engine.mirror import bucket, partition
+from egress_assets.engine.mirror import bucket, partition, publish
 from egress_assets.engine.mirror.copy import IN_FLIGHT
 from egress_assets.engine.mirror.spec import (
     AnyMirror,
     BucketMirror,
     PartitionMirror,
+    PublishMirror,
     Totals,
     calendar_of,
     find_mirror,
@@ -35,7 +36,8 @@ logger = logging.getLogger(__name__)
 def run(platform: Platform, name: str, date: str, *, again: bool = False, on: Listener = silent) -> StageResult:
     """Make the destination hold what the source holds, and note it.
 
-    Idempotent: a second run transfers no byte. Nothing is deleted. Memory: see copy.py, plus the manifests.
+    Idempotent: a second run transfers no byte. Nothing is deleted but what a publish wrote. Memory: see copy.py and
+    publish.py, plus the manifests.
     An object that fails does not stop the others: the run fails at its end and lists it; the pointer stays.
     Raises ReleaseRefused, Held, CatalogError, ObjectMissing (no data of the date), StoreError, IntegrityError,
     Superseded.
@@ -68,6 +70,8 @@ class _Ended:
 def _mirrored(platform: Platform, mirror: AnyMirror, date: str, on: Listener, totals: Totals) -> _Ended:
     if isinstance(mirror, BucketMirror):
         work = bucket.Work(platform, mirror, date, on, totals).draft
+    elif isinstance(mirror, PublishMirror):
+        work = publish.Work(platform, mirror, date, on, totals).draft
     else:
         work = partition.Work(platform, mirror, date, on, totals).draft
     try:
@@ -81,7 +85,10 @@ def _mirrored(platform: Platform, mirror: AnyMirror, date: str, on: Listener, to
 
 def _nothing_to_do(platform: Platform, mirror: AnyMirror, date: str, totals: Totals) -> _Ended | None:
     """A foreign bucket has no pointer that could say so: its listings are compared each time."""
-    standing = None if isinstance(mirror, BucketMirror) else _standing(platform, mirror, date)
+    if isinstance(mirror, BucketMirror):
+        return None
+    look = publish.standing if isinstance(mirror, PublishMirror) else _standing
+    standing = look(platform, mirror, date)  # type: ignore[arg-type]
     if standing is None:
         return None
     totals.restart()
@@ -120,6 +127,7 @@ def _result(mirror: AnyMirror, date: str, ended: _Ended, totals: Totals, began: 
         objects=totals.objects,
     )
     facts = {"gone_objects": totals.gone_objects, "swept_uploads": totals.swept_uploads}
+    facts["removed_objects"] = totals.removed_objects
     return StageResult(
         unit=mirror.unit,
         date=date,

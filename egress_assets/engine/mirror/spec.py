@@ -1,11 +1,12 @@
-"""A mirror of the catalog, resolved: what it copies from where to where, and on what basis."""
+"""A mirror of the catalog, resolved: what it copies from where to where, and on what basis. A `publish` is one too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from egress_assets.engine.catalog.models import Basis, DatasetModel, MirrorFrom, MirrorModel
+from egress_assets.engine.catalog.layouts import Layout, layout_of
+from egress_assets.engine.catalog.models import Basis, DatasetModel, MirrorFrom, MirrorModel, Published
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.evidence.records import digest
 from egress_assets.engine.holds import Watch
@@ -16,7 +17,7 @@ from egress_assets.engine.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """What both kinds have."""
+    """What all kinds have."""
 
     name: str
     dataset: str
@@ -47,10 +48,28 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionMirror(Mirror):
-    """Copies what the pointer of `parent` names."""
+class OwnMirror(Mirror):
+    """Of what the pointer of `parent`, a dump or scrub of ours, names."""
 
     parent: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMirror(OwnMirror):
+    """Copies the objects under their own keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishMirror(OwnMirror):
+    """Writes tables under fixed names."""
+
+    layout: Layout
+
+    @property
+    def spec_digest(self) -> str:
+        """Of what decides names and bytes; the catalog's tables are told by the parent's entries."""
+        said = self.layout.publish.model_dump(mode="json", exclude={"release"})
+        return digest({**said, "dataset": self.dataset, "parent": str(self.parent)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +79,7 @@ class BucketMirror(Mirror):
     source: MirrorFrom
 
 
-AnyMirror = PartitionMirror | BucketMirror
+AnyMirror = PartitionMirror | PublishMirror | BucketMirror
 
 
 def watch_of(platform: Platform, mirror: AnyMirror) -> Watch:
@@ -86,6 +105,7 @@ class Totals:
     sent_bytes: int = 0
     gone_objects: int = 0  # listed at the source, and deleted there before they were read
     swept_uploads: int = 0
+    removed_objects: int = 0  # of a publish: what the date does not have any more
 
     def restart(self) -> None:
         """Evidence calls the work again when its input moved: what it stands for is counted anew."""
@@ -108,7 +128,10 @@ def find_mirror(platform: Platform, name: str) -> AnyMirror:
     ((dataset, model),) = found.items()
     if isinstance(model.from_, MirrorFrom):
         return BucketMirror(name, dataset, model, model.from_)
-    parent = _parent(name, dataset, platform.catalog.dataset(dataset), model.from_)
+    own = platform.catalog.dataset(dataset)
+    parent = _parent(name, dataset, own, model.from_)
+    if isinstance(model, Published):
+        return PublishMirror(name, dataset, model, parent, layout_of(dataset, own, model))
     return PartitionMirror(name, dataset, model, parent)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from egress_assets.engine.catalog.problems import Problem
-from egress_assets.engine.catalog.rules import deliveries, masks, names, operate, places, references, release
+from egress_assets.engine.catalog.rules import deliveries, masks, names, operate, places, publishes, references, release
 from egress_assets.engine.catalog.view import View
 
 Rule = Callable[[View], Iterator[Problem]]
@@ -32,6 +32,11 @@ RULES: tuple[Rule, ...] = (
     release.external_mirrors_are_released,
     release.raw_deliveries_are_authorised,
     release.authorisations_name_who_gets_it,
+    publishes.publishes_have_names_of_their_own,
+    publishes.paths_tell_tables_apart,
+    publishes.paths_stay_in_their_store,
+    publishes.paths_say_their_format,
+    publishes.published_names_do_not_meet,
     places.prefixes_are_plain,
     places.places_do_not_overlap,
     places.mirrors_do_not_copy_what_we_write,

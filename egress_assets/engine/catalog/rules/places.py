@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from egress_assets.engine.catalog.models import DatasetModel, MirrorFrom, StoreModel
+from egress_assets.engine.catalog.layouts import layout_of
+from egress_assets.engine.catalog.models import DatasetModel, MirrorFrom, Published, StoreModel
 from egress_assets.engine.catalog.problems import Path, Problem, choices
 from egress_assets.engine.catalog.view import ENDPOINTS, View, mirrored_unit
 from egress_assets.engine.layout import STAGES, delivery_unit, dump_unit, scrub_unit
@@ -22,7 +23,7 @@ _QUARANTINE = "quarantine of"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class _Area:
+class Area:
     """All keys that begin with `prefix` in a bucket, and who writes them."""
 
     bucket: str
@@ -30,12 +31,12 @@ class _Area:
     writer: str
     place: Path  # document, then keys
 
-    def meets(self, other: _Area) -> bool:
+    def meets(self, other: Area) -> bool:
         alike = self.prefix.startswith(other.prefix) or other.prefix.startswith(self.prefix)
         return self.bucket == other.bucket and alike
 
 
-_NO_FOLDER = re.compile(r"[\x00-\x1f\x7f\\]|^/|//|(?:^|/)\.{1,2}(?:/|$)")
+NO_FOLDER = re.compile(r"[\x00-\x1f\x7f\\]|^/|//|(?:^|/)\.{1,2}(?:/|$)")
 """What some stores and proxies resolve or normalise: bytes would lie elsewhere than it is read."""
 
 
@@ -43,14 +44,14 @@ def prefixes_are_plain(view: View) -> Iterator[Problem]:
     prefixes = [((ENDPOINTS, "stores", name, "prefix"), s.prefix) for name, s in view.endpoints.stores.items()]
     prefixes += [((dataset, "mirrors", name, "prefix"), mirror.prefix) for dataset, name, mirror in view.mirrors()]
     for path, prefix in prefixes:
-        if _NO_FOLDER.search(prefix):
+        if NO_FOLDER.search(prefix):
             text = "is no plain folder: without `.`, `..`, `//`, `/` at its start, backslashes and control characters"
             yield view.problem(*path, text=text)
 
 
 def places_do_not_overlap(view: View) -> Iterator[Problem]:
-    open_areas: list[_Area] = []
-    for area in sorted(_areas(view)):
+    open_areas: list[Area] = []
+    for area in sorted(areas(view)):
         open_areas = [each for each in open_areas if each.meets(area)]
         for other in open_areas:
             if other.writer != area.writer:
@@ -58,13 +59,13 @@ def places_do_not_overlap(view: View) -> Iterator[Problem]:
         open_areas.append(area)
 
 
-def _overlap(view: View, first: _Area, second: _Area) -> Problem:
+def _overlap(view: View, first: Area, second: Area) -> Problem:
     text = f"{second.writer} writes where {first.writer} does: give each its own bucket or prefix"
     return view.problem(*second.place, text=text)
 
 
-def _areas(view: View) -> Iterator[_Area]:
-    """Everything that Egress writes, whole buckets and prefixes."""
+def areas(view: View) -> Iterator[Area]:
+    """Everything that Egress writes, buckets and prefixes; but fixed names, which rules/publishes.py compares."""
     evidence = view.endpoints.evidence.store
     if evidence in view.endpoints.stores:
         yield _area(view, evidence, "", "the evidence", (ENDPOINTS, "evidence", "store"))
@@ -73,10 +74,19 @@ def _areas(view: View) -> Iterator[_Area]:
             if store in view.endpoints.stores:
                 yield _area(view, store, prefix, writer, (dataset, *path))
     for dataset, name, mirror in view.mirrors():
-        if mirror.to in view.endpoints.stores:
+        if mirror.to in view.endpoints.stores and not isinstance(mirror, Published):
             unit = mirrored_unit(dataset, view.datasets[dataset], mirror)
-            prefix = _folder(mirror.prefix) + (f"{unit}/" if unit else "")
+            prefix = folder(mirror.prefix) + (f"{unit}/" if unit else "")
             yield _area(view, mirror.to, prefix, f"mirror/{name}", (dataset, "mirrors", name))
+
+
+def _written(view: View) -> Iterator[Area]:
+    """Those and the folders of fixed names."""
+    yield from areas(view)
+    for dataset, name, mirror in view.mirrors():
+        if isinstance(mirror, Published) and mirror.to in view.endpoints.stores:
+            head = layout_of(dataset, view.datasets[dataset], mirror).head
+            yield _area(view, mirror.to, head, f"mirror/{name}", (dataset, "mirrors", name))
 
 
 def _stage_areas(dataset: str, model: DatasetModel) -> Iterator[tuple[str, str, str, Path]]:
@@ -93,45 +103,45 @@ def _stage_areas(dataset: str, model: DatasetModel) -> Iterator[tuple[str, str, 
         yield model.store, f"{unit}/", unit.title, ("deliveries", name)
 
 
-def _area(view: View, store: str, prefix: str, writer: str, place: Path) -> _Area:
+def _area(view: View, store: str, prefix: str, writer: str, place: Path) -> Area:
     model = view.endpoints.stores[store]
-    return _Area(_bucket(model), _folder(model.prefix) + prefix, writer, place)
+    return Area(bucket_of(model), folder(model.prefix) + prefix, writer, place)
 
 
-def _bucket(store: StoreModel) -> str:
+def bucket_of(store: StoreModel) -> str:
     """Equal for two names of one bucket, as far as literals and references tell."""
     return f"{store.endpoint!r} {store.bucket!r}"
 
 
-def _folder(prefix: str) -> str:
+def folder(prefix: str) -> str:
     return f"{prefix.rstrip('/')}/" if prefix else ""
 
 
 def mirrors_do_not_copy_what_we_write(view: View) -> Iterator[Problem]:
-    areas = list(_areas(view))
+    written = list(_written(view))
     for dataset, name, mirror in view.mirrors():
         if isinstance(mirror.from_, MirrorFrom) and mirror.from_.store in view.endpoints.stores:
             path = (dataset, "mirrors", name, "from")
             source = _foreign(view, mirror.from_.store, mirror.from_.prefix, path)
-            for area in filter(source.meets, areas):
+            for area in filter(source.meets, written):
                 yield view.problem(*path, text=f"{area.writer} writes there: a bucket to mirror must be foreign")
 
 
 def watched_prefixes_are_foreign(view: View) -> Iterator[Problem]:
-    areas = list(_areas(view))
+    written = list(_written(view))
     for dataset, model in view.datasets.items():
         for number, watch in enumerate(model.watch):
             if watch.store in view.endpoints.stores:
                 path = (dataset, "watch", str(number), "pattern")
                 watched = _foreign(view, watch.store, watch.pattern.partition("{")[0], path)
-                for area in filter(watched.meets, areas):
+                for area in filter(watched.meets, written):
                     text = f"{area.writer} writes there: only foreign prefixes can be watched"
                     yield view.problem(*path, text=text)
 
 
-def _foreign(view: View, store: str, prefix: str, place: Path) -> _Area:
+def _foreign(view: View, store: str, prefix: str, place: Path) -> Area:
     model = view.endpoints.stores[store]
-    return _Area(_bucket(model), _folder(model.prefix) + prefix, "", place)
+    return Area(bucket_of(model), folder(model.prefix) + prefix, "", place)
 
 
 def nothing_expires_too_early(view: View) -> Iterator[Problem]:
