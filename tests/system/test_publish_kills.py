@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,19 +104,17 @@ class Doom:
 
     at: int
     after: bool
-    seen: int = 0
     dead: bool = False
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def writes(self, do: Callable[[], Any]) -> Any:
         if self.dead:
             raise _Killed
-        self.seen += 1
-        if self.seen == self.at and not self.after:
-            self.dead = True
-            raise _Killed
-        done = do()
-        if self.seen == self.at:
-            self.dead = True
+        is_last = next(self.numbers) == self.at  # of any thread
+        self.dead = self.dead or (is_last and not self.after)
+        done = None if self.dead else do()
+        self.dead = self.dead or is_last
+        if self.dead:
             raise _Killed
         return done
 

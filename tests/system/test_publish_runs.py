@@ -207,6 +207,20 @@ def test_another_path_takes_its_old_names_and_flag_along_and_nobody_elses() -> N
     assert sorted(lying(moved)) == sorted(names)
 
 
+def test_another_flag_takes_the_old_one_along() -> None:
+    p = made()
+    run(p, "shop_files", DATE)
+    other = published({name: p.store(name) for name in STORES}, flag="exports/{date}/done")
+    memory(p, "inside").asked.clear()
+    run(other, "shop_files", DATE)
+    assert writes(memory(p, "inside")) == [
+        ("delete", FLAG), ("delete", f"exports/{DATE}/done"), ("put", f"exports/{DATE}/done")
+    ]  # fmt: skip
+    without = published({name: p.store(name) for name in STORES}, flag=None)
+    run(without, "shop_files", DATE)
+    assert sorted(lying(without)) == [CUSTOMERS, ORDERS]
+
+
 def test_in_another_store_nothing_is_removed_where_it_was() -> None:
     p = made()
     run(p, "shop_files", DATE)
