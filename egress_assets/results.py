@@ -27,7 +27,7 @@ from egress_assets.engine.layout import (
 )
 from egress_assets.engine.past import MANY, changes
 from egress_assets.engine.platform import Platform
-from egress_assets.engine.result import StageResult, TableResult
+from egress_assets.engine.result import StageResult, TableResult, continuing
 from egress_assets.stages import Stage
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def metadata(
         "columns": lambda: _columns(stage, table, around, found),
     }
     told = {"how": "moved" if found.moved else "unchanged" if result.how == "moved" else result.how}
-    told |= _numbers(result, found)
+    told |= _numbers(result, found) | _continuing(found)
     for name, extra in extras.items():  # in the order in which people see it
         told |= _harmless(name, extra)
     return told | _identity(stage, table, result, found)
@@ -129,6 +129,13 @@ def _numbers(result: StageResult, found: TableResult) -> Told:
     raw = _sum(table.raw_bytes for table in result.tables.values())
     told |= _content(found.rows, found.raw_bytes, found.bytes) | _raw_speed(raw, result)
     return told | {f"seconds/{phase}": round(spent, 3) for phase, spent in result.phases.items()}
+
+
+def _continuing(found: TableResult) -> Told:
+    """Of incremental extracts: the column and its highest value, from which date on, and rows that need a word."""
+    told = continuing(found.continues)
+    named = {"after": "continues_from", "column": "watermark_column"}
+    return {named.get(name, name): value for name, value in told.items() if value not in (None, "")}
 
 
 def _content(rows: int | None, raw_bytes: int | None, stored: int) -> Told:

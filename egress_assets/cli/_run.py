@@ -48,6 +48,8 @@ def _tell(state: State, result: StageResult) -> None:
 
 def document(result: StageResult) -> dict[str, Any]:
     """A result as JSON."""
+    from egress_assets.engine.result import continuing
+
     return {
         "unit": result.unit.title, "date": result.date, "how": result.how, "generation": result.generation,
         "seconds": round(result.seconds, 3), "sent_bytes": result.sent_bytes,
@@ -57,7 +59,7 @@ def document(result: StageResult) -> dict[str, Any]:
             name: {
                 "attempt": t.attempt, "manifest": t.manifest, "content_digest": t.content_digest, "moved": t.moved,
                 "rows": t.rows, "bytes": t.bytes, "raw_bytes": t.raw_bytes, "objects": t.objects,
-                "checks": [check.to_json() for check in t.checks],
+                "checks": [check.to_json() for check in t.checks], "continues": continuing(t.continues),
             }
             for name, t in result.tables.items()
         },

@@ -70,6 +70,8 @@ def _told(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     rows = f"{number(step['rows'])} rows, " if step["rows"] is not None else ""
     objects = " ".join(filter(None, (number(step["objects"]), step["format"], "objects")))
     yield "content", f"{rows}{size(step['bytes'])} in {objects}, {step['content_digest']}"
+    if going := step["continues"]:
+        yield "continues", _continues(going)
     if policy := step["policy"]:
         yield "policy", f"{policy['digest']}, audience {policy['audience']}"
         yield "key", f"{policy['key_id']}, epoch {policy['epoch']}"
@@ -77,6 +79,14 @@ def _told(step: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "basis", ", ".join(f"{name} {value}" for name, value in step["basis"].items() if value)
     for check in step["checks"]:
         yield "check", f"{check['name']}: {'passed' if check['passed'] else 'failed'}"
+
+
+def _continues(going: Mapping[str, Any]) -> str:
+    since = f"from {going['after']}" if going["after"] and not going["begins"] else f"begins anew: {going['begins']}"
+    counts = {"late": "late_rows", "in the future": "ahead_rows", "below the overlap": "missed_rows"}
+    said = [f"{number(going[name])} {what}" for what, name in counts.items() if going[name]]
+    again = f"overlap taken again: {going['again']}" if going["again"] else ""
+    return ", ".join(filter(None, (since, f"{going['column']} up to {going['watermark']}", *said, again)))
 
 
 def _source(step: Mapping[str, Any]) -> str:

@@ -137,6 +137,9 @@ def _with_stub(folder: Path, env: str | None, text: str, wish: Wish) -> Catalog:
     """
     parse_document(text.removeprefix("\ufeff"), document := Document(wish.dataset))
     data: Mapping[str, Any] = document.data if isinstance(document.data, dict) else {}
+    if data.get("extract") == "incremental":
+        hint = f"Write it by hand: `{wish.table}: {{watermark: <column>}}`, the column that every change sets."
+        raise CatalogError(f"{wish.dataset} has `extract: incremental`, whose tables need a watermark", hint=hint)
     window = "column" if data.get("extract") == "window" else ""
     columns = {"column": Suggestion("keep")} if data.get("scrub") else {}
     block = _block(wish.table, window, columns)

@@ -3,6 +3,7 @@
     EgressError            message, hint, code (stable), retryable, exit_code (of the family)
     |- CatalogError   10   the catalog is wrong: file, line, field, value, valid choices
     |- SourceError    20   SourceUnavailable* TableMissing SourceDenied SourceChanged* SourceQuiet* HistoryUnavailable
+    |                    OutOfOrder*
     |- StoreError     30   StoreUnavailable* StoreDenied ObjectMissing ObjectConflict OutcomeUnknown* Superseded Swept*
     |- IntegrityError 40   ChecksumMismatch ManifestInvalid Corrupt Missing
     |- PolicyError    50   Unclassified GateFailed LimitExceeded ReleaseRefused KeyMissing Held
@@ -96,9 +97,17 @@ class SourceQuiet(SourceError):
 
 
 class HistoryUnavailable(SourceError):
-    """A full extract of a past date was asked for; the source holds only its present state."""
+    """A past date was asked for that the source can't show any more: a full extract of it, or an incremental one that
+    later dates continue from.
+    """
 
     code = "history_unavailable"
+
+
+class OutOfOrder(SourceError):
+    """An incremental date whose date before is not made yet, or has to be made again first."""
+
+    code, retryable = "out_of_order", True
 
 
 class StoreError(EgressError):

@@ -116,6 +116,7 @@ def _table(pointer: Pointer, name: str, manifest: Manifest, record: TableRecord)
         raw_bytes=sum(raw) if raw else None,
         columns=record.columns,
         checks=record.checks,
+        continues=record.continues,
     )
 
 

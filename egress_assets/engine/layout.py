@@ -118,6 +118,11 @@ def part_key(unit: Unit, date: str, attempt: str, *, table: str, part: int, suff
     return f"{attempt_prefix(unit, date, attempt)}{table_segment(table)}/part-{part:05d}.{suffix}"
 
 
+def index_key(unit: Unit, date: str, attempt: str, *, table: str) -> str:
+    """What an incremental extract leaves for the date after it, beside the table's parts."""
+    return f"{attempt_prefix(unit, date, attempt)}{table_segment(table)}/overlap.index"
+
+
 def copy_key(unit: Unit, date: str, attempt: str) -> str:
     """The manifest's copy beside the bytes, for readers without evidence; no table has this name."""
     return f"{attempt_prefix(unit, date, attempt)}_manifest.json"

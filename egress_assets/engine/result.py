@@ -25,6 +25,7 @@ class TableResult:
     raw_bytes: int | None = None
     columns: tuple[Column, ...] = ()
     checks: tuple[CheckRecord, ...] = ()
+    continues: Mapping[str, Any] = field(default_factory=dict)  # of incremental extracts: watermark, late rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,17 @@ class StageResult:
     phases: Mapping[str, float] = field(default_factory=dict)  # seconds by phase
     sent_bytes: int = 0  # bytes written to the stage's store or recipient by this run
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def continuing(continues: Mapping[str, Any]) -> dict[str, Any]:
+    """What people are told of an incremental extract's `continues`; empty for every other extract.
+
+    `after`: the date that it continues from. `missed_rows`: None where they were not counted.
+    """
+    if not continues:
+        return {}
+    told = ("column", "watermark", "begins", "again", "late_rows", "ahead_rows", "missed_rows")
+    return {"after": str(continues["after"]).partition("/")[0], **{name: continues[name] for name in told}}
 
 
 @dataclass(frozen=True, slots=True)

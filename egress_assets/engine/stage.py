@@ -40,6 +40,7 @@ class Wanted:
     columns: tuple[Column, ...]
     format: str
     csv: Dialect = PLAIN
+    after: str = ""  # of incremental extracts: the entry of the date before that this one continues from
 
     def difference(self, record: TableRecord) -> str:
         """What of the record differs, '' when nothing does."""
@@ -47,6 +48,8 @@ class Wanted:
             return "its columns have changed"
         if record.policy_digest != self.policy_digest:
             return "its policy has changed"
+        if after_of(record) != self.after:
+            return "the date that it continues from has changed"
         if record.format != self.format:
             return f"its format was {record.format}, {self.format} is wanted"
         return "" if record.csv == self.csv else f"its rows were {record.csv}, {self.csv} is wanted"
@@ -55,6 +58,14 @@ class Wanted:
     def form(self) -> list[Any]:
         """What decides the bytes, for a unit's digest."""
         return [self.policy_digest, self.format, *told(self.csv).values()]
+
+
+@dataclass(frozen=True, slots=True)
+class GoingOn:
+    """What an incremental extract leaves for the date after it: the record's `continues` and `index`."""
+
+    continues: Mapping[str, Any]
+    index: ObjectRecord | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +115,7 @@ def standing(
 
 def _damaged(data: Store, records: Mapping[str, TableRecord]) -> set[str]:
     """Tables with an object that HEAD doesn't confirm, by length and ETag."""
-    objects = [(table, found) for table, record in records.items() for found in record.objects]
+    objects = [(table, found) for table, record in records.items() for found in record.stored]
     with ThreadPoolExecutor(_HEADS_IN_FLIGHT) as threads:
         heads = threads.map(lambda pair: data.head(pair[1].key), objects)
         return {
@@ -163,7 +174,12 @@ def _pause(seconds: float) -> None:
         time.sleep(min(0.5, left))
 
 
-def table_record(done: TableDone, wanted: Wanted) -> TableRecord:
+def after_of(record: TableRecord) -> str:
+    """Which entry an incremental extract continued from, as `Wanted.after` names it; '' for none."""
+    return str(record.continues.get("after", ""))
+
+
+def table_record(done: TableDone, wanted: Wanted, going_on: GoingOn | None = None) -> TableRecord:
     """The manifest's entry of a table that is whole in the store."""
     return TableRecord(
         objects=tuple(
@@ -176,6 +192,8 @@ def table_record(done: TableDone, wanted: Wanted) -> TableRecord:
         rows=done.rows,
         policy_digest=wanted.policy_digest,
         csv=wanted.csv,
+        continues=going_on.continues if going_on else {},
+        index=going_on.index if going_on else None,
     )
 
 
@@ -184,10 +202,13 @@ def content_digest(wanted: Wanted, cells: Sequence[CellDone]) -> str:
 
     Cells without rows are left out: a table that has grown without rows, was truncated at its end by VACUUM, or has an
     empty partition more, is the same content. How cells are put into parts, and who read them, is no part of it.
-    Format and dialect are part of it: a change in the catalog replaces equal rows in another coding.
+    Format and dialect are part of it: a change in the catalog replaces equal rows in another coding. So is the entry
+    that an incremental extract continues from: equal rows after another date are another link of the chain.
     """
+    after = {"after": wanted.after} if wanted.after else {}
     return digest(
         {
+            **after,
             "schema": [column.to_json() for column in wanted.columns],
             "policy": wanted.policy_digest,
             "format": wanted.format,
@@ -277,4 +298,5 @@ def _table(unit: Unit, date: str, name: str, manifest: Manifest, record: TableRe
         raw_bytes=sum(raw) if raw else None,
         columns=record.columns,
         checks=record.checks,
+        continues=record.continues,
     )

@@ -115,7 +115,7 @@ DATASETS = [
     ({"start": "yesterday"}, "start", "yesterday"),
     ({"grace": 36}, "grace", "36"),
     ({"grace": "36"}, "grace", "36"),
-    ({"extract": "incremental"}, "extract", "incremental"),
+    ({"extract": "delta"}, "extract", "delta"),
     ({"limits": {"bytes": "20 gigs"}}, "limits.bytes", "20 gigs"),
     ({"limits": {"bytes": 0}}, "limits.bytes", "0"),
     ({"limits": {"rows": "many"}}, "limits.rows", "many"),

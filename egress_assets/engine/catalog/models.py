@@ -18,7 +18,18 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from egress_assets.engine.catalog.fixed_names import Basis, PublishModel
 from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
 from egress_assets.engine.catalog.rows import CsvModel
-from egress_assets.engine.catalog.values import Clock, Condition, Hours, Name, Size, Strict, Value, duration, written_as
+from egress_assets.engine.catalog.values import (
+    Clock,
+    Condition,
+    Hours,
+    Name,
+    Overlap,
+    Size,
+    Strict,
+    Value,
+    duration,
+    written_as,
+)
 from egress_assets.engine.partition import Calendar
 
 TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
@@ -145,10 +156,15 @@ class ColumnRule(Strict):
 class TableModel(Strict):
     """One table: `window` names the column that dates a row (extract: window), `columns` the masks.
 
-    `where` chooses among the rows; `select` names the columns of a raw dump, in their order.
+    `watermark` is the column that grows with each change (extract: incremental), `overlap` how far below the highest
+    value read so far late rows are looked for. `where` chooses among the rows; `select` names the columns of a raw
+    dump, in their order.
     """
 
     window: str | None = None
+    watermark: str | None = None
+    overlap: Overlap | None = None
+    late: Literal["count", "ignore"] = "count"  # rows written since and dated below the overlap
     where: Condition | None = None
     select: Annotated[list[str], Field(min_length=1)] | None = None
     columns: dict[str, ColumnRule] = {}
@@ -259,7 +275,7 @@ class DatasetModel(Strict):
     sla: Clock | None = None  # by when a date's whole chain is done, on the day of its run
     limits: Limits | None = None  # of all tables of one date
     date_label: Literal["data_day", "run_day"] = "data_day"
-    extract: Literal["full", "window"] = "full"
+    extract: Literal["full", "window", "incremental"] = "full"
     grace: timedelta = timedelta(hours=36)
     store: Name = "lake"
     dump: DumpModel | None = None
@@ -306,6 +322,11 @@ class DatasetModel(Strict):
             return "`extract: window` needs the column that dates a row: `window: <column>`"
         if self.extract != "window" and table.window is not None:
             return f"`window` does nothing in a dataset of `extract: {self.extract}`"
+        if self.extract == "incremental" and table.watermark is None:
+            return "`extract: incremental` needs the column that grows with each change: `watermark: <column>`"
+        said = sorted({"watermark", "overlap", "late"} & table.model_fields_set)
+        if self.extract != "incremental" and said:
+            return f"`{said[0]}` does nothing in a dataset of `extract: {self.extract}`"
         if table.select is not None and self.scrub:
             return "`select` is for datasets without `scrub`: there every column has a mask, or the run stops"
         twice = sorted({name for name in table.select or () if (table.select or []).count(name) > 1})

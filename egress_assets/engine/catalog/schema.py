@@ -11,12 +11,13 @@ import json
 from copy import deepcopy
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 from egress_assets.engine import masks
 from egress_assets.engine.catalog.models import DatasetModel, Endpoints
 from egress_assets.engine.catalog.schema_forms import RULES, closed, plain, referable
+from egress_assets.engine.catalog.values import Overlap
 from egress_assets.engine.scrub.detectors import DETECTORS
 
 Schema = dict[str, Any]
@@ -101,6 +102,9 @@ def _raw_table() -> Schema:
     """Of a dataset without `scrub`: there is nothing to say of masks."""
     said = {
         "window": {"type": "string"},
+        "watermark": {"type": "string"},
+        "overlap": plain(TypeAdapter(Overlap).json_schema()),
+        "late": {"enum": ["count", "ignore"], "default": "count"},
         "where": {"type": "string", "minLength": 1},
         "select": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
     }

@@ -59,6 +59,23 @@ def duration(text: Any) -> Any:
     raise ValueError(f"{text!r} is not a duration: write a number and s, m, h or d, for example 36h")
 
 
+def overlap(value: Any) -> Any:
+    """`1h` as a timedelta, or a whole number of values of an integer column; both above zero."""
+    found = value if isinstance(value, int) and not isinstance(value, bool) else duration(value)
+    if not found or found < type(found)(0):
+        raise ValueError(f"{value!r} is no overlap: write a duration such as 1h, or a number of values, above zero")
+    return found
+
+
+Overlap = Annotated[
+    timedelta | int,
+    BeforeValidator(overlap),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "pattern": r"^\d+\s*[smhd]$"}, {"type": "integer", "exclusiveMinimum": 0}]}
+    ),
+]
+"""How far below its watermark a table is compared with what was read before: a duration, of integers so many values."""
+
 _UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE = r"^[0-9]+ ?(B|kB|MB|GB|TB|KiB|MiB|GiB)$"
 

@@ -29,6 +29,12 @@ CELL_BLOCKS = 2048
 """Blocks of a cell, 16 MiB at the usual 8 KiB. Part of the content's digest: another number is another digest of every
 table that is larger. A cell costs one statement, 1 ms beside 0.2 s of reading it."""
 
+Tid = tuple[int, int]
+"""Block and row of a tuple."""
+
+_PICKED = 2000  # single rows a statement, 30 KB of text
+_A_ROW = 200  # bytes that such a row is taken to have
+
 _COPY = "COPY (SELECT {columns} FROM {source}"
 _TO = ") TO STDOUT ({options}, ENCODING 'UTF8')"
 # has_table_privilege answers for the leaf alone: a role with SELECT on the parent only can't read FROM ONLY leaf.
@@ -68,7 +74,7 @@ def _cells(
     connection: psycopg.Connection,
     to: str,
 ) -> Iterator[Cell]:
-    if not _by_leaf(relation, connection):
+    if not by_leaf(relation, connection):
         name = (relation.schema, relation.name)
         heap = _Heap(name, _copy(columns, sql.Identifier(*name)), to, sql.Identifier(*name), where)
         # A materialized view is a heap like a table: it gets the TID range too.
@@ -77,6 +83,29 @@ def _cells(
     for leaf, (blocks, size) in zip(relation.leaves, relation.sizes or [(0, 0)] * len(relation.leaves), strict=True):
         source = sql.SQL("ONLY ") + sql.Identifier(*leaf)
         yield from _Heap(leaf, _copy(columns, source), to, source, where, blocks, size).cells(connection)
+
+
+def picked_cells(
+    relation: Relation,
+    select: Sequence[tuple[str, sql.Composable]] | None,
+    picked: Mapping[tuple[str, str], Sequence[Tid]],
+    *,
+    dialect: Dialect = PLAIN,
+) -> tuple[Cell, ...]:
+    """Cells of single rows, by leaf: their places in the leader's snapshot, in which nothing can move them."""
+    columns, to = _columns(relation, select), _to(dialect)
+    heaps = {leaf: sql.SQL("ONLY ") + sql.Identifier(*leaf) for leaf in picked}
+    return tuple(
+        _picked(_Heap(leaf, _copy(columns, heaps[leaf]), to, heaps[leaf], None), tids[first : first + _PICKED], first)
+        for leaf, tids in picked.items()
+        for first in range(0, len(tids), _PICKED)
+    )
+
+
+def _picked(heap: _Heap, tids: Sequence[Tid], first: int) -> Cell:
+    places = sql.Literal("{" + ",".join(f'"({block},{row})"' for block, row in tids) + "}").as_string()
+    rest = f" WHERE ctid = ANY({places}::tid[]) ORDER BY ctid{heap.to}"
+    return Cell(f"{_title(heap.name)} single rows from {first}", heap.copy, rest, heap.name, len(tids) * _A_ROW)
 
 
 def cell_locks(relation: Relation, cells: Iterable[Cell]) -> tuple[tuple[str, str], ...]:
@@ -182,7 +211,8 @@ def _columns(relation: Relation, select: Sequence[tuple[str, sql.Composable]] | 
     )
 
 
-def _by_leaf(relation: Relation, connection: psycopg.Connection) -> bool:
+def by_leaf(relation: Relation, connection: psycopg.Connection) -> bool:
+    """Whether the relation is a table whose leaves can each be read."""
     if relation.kind not in "rp":
         return False
     names = ([schema for schema, _ in relation.leaves], [name for _, name in relation.leaves])

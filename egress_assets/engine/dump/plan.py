@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import seen_anew
 from egress_assets.engine.dump.bounds import refused_now
+from egress_assets.engine.dump.chain import Chain
 from egress_assets.engine.dump.snapshot import look
 from egress_assets.engine.dump.spec import DumpSpec
 from egress_assets.engine.dump.tasks import Relation
-from egress_assets.engine.errors import CatalogError, EgressError, HistoryUnavailable, SourceDenied, TableMissing
+from egress_assets.engine.errors import (
+    CatalogError,
+    EgressError,
+    HistoryUnavailable,
+    OutOfOrder,
+    SourceDenied,
+    TableMissing,
+)
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import PlanLine
 from egress_assets.engine.stage import Standing, require_date
@@ -21,30 +31,51 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
 
     Raises CatalogError (no such dataset, no `dump:`), SourceUnavailable, StoreUnavailable, StoreDenied.
     """
-    spec = DumpSpec.of(platform, dataset, date, None)
+    spec = DumpSpec.of(platform, dataset, date, None).chained()
     refused: list[PlanLine] = []
     try:
         require_date(spec.calendar, date, extract=spec.model.extract, relabel=False)
     except (CatalogError, HistoryUnavailable) as error:
-        refused.append(_refusal(spec.unit.title, error))
+        refused.append(refusal(spec.unit.title, error))
     try:
         with placed(platform.catalog, dataset):
             relations = look(spec.settings(), spec.tables)
     except (TableMissing, SourceDenied) as error:
-        return [*refused, _refusal(spec.unit.title, error)]
+        return [*refused, refusal(spec.unit.title, error)]
     found = seen_anew(platform.evidence, spec.standing(relations), relations, extract=spec.model.extract)
     refused += refused_now(platform, spec.unit, date) if found.reasons else []
-    return [*refused, *(_line(table, relations[table], found) for table in spec.tables)]
+    refused += out_of_order(spec.chain, spec.tables) if found.reasons else []
+    return [*refused, *(_line(table, extent(spec.chain, relations[table]), found) for table in spec.tables)]
 
 
-def _line(table: str, relation: Relation, found: Standing) -> PlanLine:
+def out_of_order(chain: Chain | None, tables: Sequence[str]) -> list[PlanLine]:
+    """A plan's line when an incremental date could not be made now."""
+    if chain is None:
+        return []
+    try:
+        chain.require_order(tables, frozenset(tables))
+    except (HistoryUnavailable, OutOfOrder) as error:
+        return [refusal(chain.unit.title, error)]
+    return []
+
+
+def extent(chain: Chain | None, relation: Relation) -> str:
+    """How much would be read of a table, as far as that is known before."""
+    if chain and relation.table in chain.links:
+        return f"what has changed since {chain.before}"
+    if not relation.heap_bytes:
+        return _UNSIZED
+    return f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes"
+
+
+def _line(table: str, size: str, found: Standing) -> PlanLine:
     if not found.reasons:
         return PlanLine("=", table, "stands")
-    size = f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes" if relation.heap_bytes else _UNSIZED
     if found.pointer is None or table not in found.pointer.entries:
         return PlanLine("+", table, size)
     return PlanLine("*", table, f"{found.reasons.get(table, 'another table has changed')}; {size}")
 
 
-def _refusal(what: str, error: EgressError) -> PlanLine:
+def refusal(what: str, error: EgressError) -> PlanLine:
+    """What would refuse a run, with the way out."""
     return PlanLine("!", what, f"{error.message}. {error.hint}")

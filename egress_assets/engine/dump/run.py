@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from egress_assets.engine.dump.absent import placed
@@ -13,19 +14,20 @@ from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
+from egress_assets.engine.dump.incremental import cut
 from egress_assets.engine.dump.parts import part_tasks
 from egress_assets.engine.dump.rows import require_condition
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.spec import DumpSpec
-from egress_assets.engine.dump.tasks import PartTask, TableDone
+from egress_assets.engine.dump.tasks import Cell, PartTask, Relation, TableDone
 from egress_assets.engine.errors import LimitExceeded
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Draft, Outcome, digest
-from egress_assets.engine.layout import part_key
+from egress_assets.engine.layout import index_key, part_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
-from egress_assets.engine.stage import Tally, finished, nothing, require_date, retried, table_record
+from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, table_record
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ def run(
     so. `quiet_hours="ignore"` begins within the source's. A run that DDL disturbs starts over on a new snapshot, three
     times in all. Memory: engine/dump/extract.py.
 
-    Raises CatalogError, SourceError's kinds (SourceQuiet), LimitExceeded (the previous data stands, what was written
-    is gone), StoreError's kinds (Superseded when a newer run was faster).
+    Raises CatalogError, SourceError's kinds (SourceQuiet, OutOfOrder), LimitExceeded (the previous data stands, what
+    was written is gone), StoreError's kinds (Superseded when a newer run was faster).
     """
     spec = DumpSpec.of(platform, dataset, date, tables)
     with noted(platform.evidence, spec.unit, date), placed(platform.catalog, dataset):
@@ -58,7 +60,7 @@ def run(
 def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, on: Listener) -> StageResult:
     tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
-    settings = spec.settings()
+    settings, spec = spec.settings(), spec.chained()
     if not again:
         relations = look(settings, spec.tables)
         found = seen_anew(spec.platform.evidence, spec.standing(relations), relations, extract=spec.model.extract)
@@ -66,6 +68,8 @@ def _dumped(spec: DumpSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, o
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
         logger.info("dumping %s of %s: %s", spec.dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+    if spec.chain:
+        spec.chain.require_order(spec.tables, frozenset(spec.model.tables))
     facts |= require_awake(spec.platform, spec.unit, date, quiet_hours)
     outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
     return finished(spec.platform.evidence, outcome, spec.tables, tally=tally, facts=told)
@@ -98,14 +102,17 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
     with open_snapshot(settings, spec.tables, application_name=name) as leader:
         at = tally.spent("lock", at)
         on(Tick("lock", spec.dataset, len(spec.tables), len(spec.tables), unit="tables", finished=True))
-        tasks = [task for table in spec.tables for task in _tasks(spec, leader, table, attempt)]
-        done = _extract(spec, leader, tasks, on)
+        planned = {table: _planned(spec, leader, table, attempt) for table in spec.tables}
+        at = tally.spent("overlap", at) if spec.chain else at
+        done = _extract(spec, leader, planned, on)
         tally.spent("dump", at)
+    if spec.chain:
+        spec.chain.require_still(spec.platform.evidence)
     on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))
     tally.sent_bytes += sum(table.bytes for table in done.values())
     wanted = spec.wanted(leader.relations)
     return Draft(
-        tables={table: table_record(done[table], wanted[table]) for table in spec.tables},
+        tables={table: table_record(done[table], wanted[table], planned[table].going_on) for table in spec.tables},
         position=leader.position,
         snapshot=leader.snapshot_id,
         as_of=leader.as_of,
@@ -120,25 +127,50 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
     )
 
 
-def _extract(spec: DumpSpec, leader: Leader, tasks: list[PartTask], on: Listener) -> dict[str, TableDone]:
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """One table's tasks; `going_on` of an incremental extract, its index in the store already."""
+
+    tasks: list[PartTask]
+    going_on: GoingOn | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        index = [self.going_on.index.key] if self.going_on and self.going_on.index else []
+        return [*(task.key for task in self.tasks), *index]
+
+
+def _extract(spec: DumpSpec, leader: Leader, planned: Mapping[str, _Planned], on: Listener) -> dict[str, TableDone]:
     """Above a limit, what was written is removed at once; what other failures leave, the next start sweeps."""
+    tasks = [task for table in planned.values() for task in table.tasks]
     settings, store = spec.settings(), spec.platform.provider.store(spec.store)
     bounds = Bounds.of(spec.platform, spec.unit, spec.date, spec.tables)
     try:
         return extract(leader, tasks, store, settings=settings, workers=settings.workers, on=on, bounds=bounds)
     except LimitExceeded:
-        discard(spec.platform, (spec.store,), [task.key for task in tasks])
+        discard(spec.platform, (spec.store,), [key for table in planned.values() for key in table.keys])
         raise
 
 
-def _tasks(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> list[PartTask]:
-    relation, suffix = leader.relations[table], spec.dump.format
+def _planned(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> _Planned:
+    relation = leader.relations[table]
     require_condition(spec.model.tables[table], relation, leader.connection)
-    cells = copy_cells(relation, spec.select(relation), spec.rows(relation), leader.connection, dialect=spec.csv)
+    asked = spec.asked(leader, table)
+    if asked is None:
+        cells = copy_cells(relation, spec.select(relation), spec.rows(relation), leader.connection, dialect=spec.csv)
+        return _Planned(_tasks(spec, relation, cells, attempt))
+    chosen = cut(asked)
+    key = index_key(spec.unit, spec.date, attempt, table=table)
+    going_on = chosen.going_on(asked, spec.platform.store(spec.store), key)
+    return _Planned(_tasks(spec, relation, chosen.cells(asked, spec.select(relation), spec.csv), attempt), going_on)
+
+
+def _tasks(spec: DumpSpec, relation: Relation, cells: Sequence[Cell], attempt: str) -> list[PartTask]:
+    suffix = spec.dump.format
     return part_tasks(
         relation,
         cells,
-        lambda part: part_key(spec.unit, spec.date, attempt, table=table, part=part, suffix=suffix),
+        lambda part: part_key(spec.unit, spec.date, attempt, table=relation.table, part=part, suffix=suffix),
         part_size=spec.dump.part_size,
         format=suffix,
         level=spec.dump.zstd_level,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
@@ -11,7 +11,11 @@ from egress_assets.engine.catalog.models import DatasetModel, DumpModel
 from egress_assets.engine.catalog.rows import rows_dialect
 from egress_assets.engine.catalog.units import require_dataset
 from egress_assets.engine.dialect import Dialect
+from egress_assets.engine.dump.chain import Chain, chain_of
+from egress_assets.engine.dump.incremental import Asked
+from egress_assets.engine.dump.overlap import RowKey, plain_digest
 from egress_assets.engine.dump.rows import chosen_columns, rows_of, rows_record
+from egress_assets.engine.dump.snapshot import Leader
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import CatalogError
@@ -33,6 +37,7 @@ class DumpSpec:
     model: DatasetModel
     dump: DumpModel
     calendar: Calendar
+    chain: Chain | None = None  # of an incremental extract, once it was looked at
 
     @staticmethod
     def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> DumpSpec:
@@ -42,6 +47,13 @@ class DumpSpec:
             raise CatalogError(f"dataset {dataset} has no raw dump", hint="Add `dump: {}` to its catalog file.")
         chosen = chosen_tables(model.tables, tables, dataset)
         return DumpSpec(platform, dataset, date, chosen, model, model.dump, platform.catalog.calendar(dataset))
+
+    def chained(self) -> DumpSpec:
+        """With the chain as evidence has it now, where the extract is incremental."""
+        if self.model.extract != "incremental":
+            return self
+        first = self.calendar.start.isoformat()
+        return replace(self, chain=chain_of(self.platform.evidence, self.unit, self.date, self.tables, first))
 
     @property
     def unit(self) -> Unit:
@@ -70,14 +82,34 @@ class DumpSpec:
 
     def _wanted(self, table: str, relation: Relation) -> Wanted:
         model = self.model.tables[table]
-        policy = digest({"extract": self.model.extract, "window": model.window or "", **rows_record(model)})
+        dating = model.watermark or model.window or ""
+        policy = digest({"extract": self.model.extract, "window": dating, **rows_record(model)})
         chosen = chosen_columns(model, relation)
         columns = tuple(Column(column.name, column.type, column.nullable) for column in chosen)
-        return Wanted(policy, columns, self.dump.format, self.csv)
+        after = self.chain.after(table) if self.chain else ""
+        return Wanted(policy, columns, self.dump.format, self.csv, after)
 
     def rows(self, relation: Relation) -> sql.Composable | None:
         """Which rows belong to the date; None = all that there are."""
         return rows_of(self.model.tables[relation.table], relation, self.date, self.calendar)
+
+    def asked(self, leader: Leader, table: str) -> Asked | None:
+        """What an incremental extract asks of a table; None of every other extract."""
+        if self.chain is None:
+            return None
+        relation, model = leader.relations[table], self.model.tables[table]
+        return Asked(
+            leader=leader,
+            relation=relation,
+            model=model,
+            date=self.date,
+            calendar=self.calendar,
+            link=self.chain.links.get(table),
+            where=self.rows(relation),
+            columns=chosen_columns(model, relation),
+            key=RowKey(plain_digest),
+            store=self.platform.store,
+        )
 
     def select(self, relation: Relation) -> list[tuple[str, sql.Composable]]:
         """What is read, in order: (column, expression)."""

@@ -142,7 +142,11 @@ class CheckRecord:
 
 @dataclass(frozen=True, slots=True)
 class TableRecord:
-    """One entry's content within an attempt: a table of a dump or scrub, or a mirror's object set (name `objects`)."""
+    """One entry's content within an attempt: a table of a dump or scrub, or a mirror's object set (name `objects`).
+
+    `continues` and `index` are of incremental extracts: from where the next date goes on, and the object that tells
+    which rows this one had already. The index is the platform's own: nobody mirrors or delivers it.
+    """
 
     objects: tuple[ObjectRecord, ...]
     content_digest: str
@@ -152,10 +156,17 @@ class TableRecord:
     policy_digest: str = ""
     checks: tuple[CheckRecord, ...] = ()
     csv: Dialect = PLAIN  # of rows as text; records that are older than dialects have it
+    continues: Mapping[str, Any] = field(default_factory=dict)
+    index: ObjectRecord | None = None
 
     @property
     def bytes(self) -> int:
         return sum(o.bytes for o in self.objects)
+
+    @property
+    def stored(self) -> tuple[ObjectRecord, ...]:
+        """All that has to lie in the store for the entry to be whole."""
+        return self.objects if self.index is None else (*self.objects, self.index)
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
@@ -169,6 +180,10 @@ class TableRecord:
         }
         if self.rows is not None:
             out["rows"] = self.rows
+        if self.continues:
+            out["continues"] = dict(self.continues)
+        if self.index is not None:
+            out["index"] = self.index.to_json()
         return out
 
     @staticmethod
@@ -182,6 +197,8 @@ class TableRecord:
             v.get("policy_digest", ""),
             tuple(CheckRecord.from_json(c) for c in v.get("checks", ())),
             Dialect.from_json(v["csv"]) if "csv" in v else PLAIN,
+            v.get("continues", {}),
+            ObjectRecord.from_json(v["index"]) if "index" in v else None,
         )
 
 

@@ -55,7 +55,7 @@ def status_of(data: Store, record: ObjectRecord) -> tuple[Status, str]:
 
 def rereads(data: Store, record: TableRecord) -> bool:
     """Whether every object of the table can be read back as the manifest says."""
-    return all(status_of(data, obj)[0] == "ok" for obj in record.objects)
+    return all(status_of(data, obj)[0] == "ok" for obj in record.stored)
 
 
 def verify(
@@ -88,15 +88,15 @@ def _verify_table(evidence: Evidence, pointer: Pointer, table: str, data: Store)
     """Each object's result with the bytes done and to do."""
     for left in reversed(range(ROUNDS)):
         _, record = evidence.tables(pointer, frozenset({table}))[table]
-        done = 0
-        for obj in record.objects:
+        done, whole = 0, sum(obj.bytes for obj in record.stored)
+        for obj in record.stored:
             status, detail = status_of(data, obj)
             now = evidence.pointer(pointer.unit, pointer.date) if status != "ok" and left else None
             if now and table in now.entries and now.entries[table].attempt != pointer.entries[table].attempt:
                 pointer = now
                 break
             done += obj.bytes
-            yield Verified(table, obj.key, status, obj.bytes, detail), done, record.bytes
+            yield Verified(table, obj.key, status, obj.bytes, detail), done, whole
         else:
             return
 

@@ -11,6 +11,7 @@ from egress_assets.engine.evidence.records import Column, Entry, Position
 from egress_assets.engine.explain.steps import Seen, Step
 from egress_assets.engine.explain.story import Delivered, Story
 from egress_assets.engine.holds import since
+from egress_assets.engine.result import continuing
 
 
 def document(story: Story) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def _content(step: Step) -> dict[str, Any]:
         **told(record.csv),
         "content_digest": record.content_digest, "policy": policy if step.unit.stage == "scrub" else None,
         "columns": [_column(column) for column in record.columns],
-        "checks": [check.to_json() for check in record.checks],
+        "checks": [check.to_json() for check in record.checks], "continues": continuing(record.continues),
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ from egress_assets.engine.reconcile.look import Entries, Sight, began
 from egress_assets.engine.seen import Slot
 
 POSSIBLE = 45
-"""Days back in which a `window` dataset's date is still made by itself; older ones start by hand."""
+"""Days back in which a `window` or incremental dataset's date is still made by itself; older ones start by hand."""
 LOOKED_AT = POSSIBLE + 7
 """Days back that are looked at: a date that has just become too old is called missed, once."""
 PATIENCE = timedelta(minutes=2)
@@ -83,7 +83,12 @@ def has_root(catalog: Catalog, case: Case) -> bool:
 
 
 def _roots(catalog: Catalog, dataset: str, sight: Sight, days: list[str], at: datetime) -> Iterator[Case]:
-    for date, units in without(catalog, dataset, sight, days, at).items():
+    behind: set[Unit] = set()
+    for date, units in sorted(without(catalog, dataset, sight, days, at).items()):
+        if catalog.dataset(dataset).extract == "incremental":
+            if behind & set(units):
+                continue  # it continues from a date that has to be made first
+            behind |= set(units)
         open_units = tuple(unit for unit in units if (unit, date) not in sight.failures)
         if open_units == units and is_possible(catalog, dataset, date, at) and not _is_quiet(catalog, dataset, at):
             yield Case("due", dataset, date, units, "nothing")
@@ -108,7 +113,7 @@ def _has_been(sight: Sight, slot: Slot) -> bool:
 
 
 def is_possible(catalog: Catalog, dataset: str, date: str, at: datetime) -> bool:
-    """A full extract or a foreign bucket shows the present: until the grace is over. A window can be read later."""
+    """A full extract or a foreign bucket shows the present: until the grace is over. Others can be read later."""
     model, calendar = catalog.dataset(dataset), catalog.calendar(dataset)
     _, end = calendar.bounds(date)
     reads_present = model.source is None or model.extract == "full"
@@ -133,8 +138,19 @@ def _failed(catalog: Catalog, dataset: str, sight: Sight, days: list[str], at: d
                 continue  # it fails until its parent is there, and follows it then
             if parent is None and (_is_quiet(catalog, dataset, at) or not is_possible(catalog, dataset, date, at)):
                 continue
+            if parent is None and not _is_next(catalog.dataset(dataset).extract, sight, (unit, date), days):
+                continue
             said = digest([failure.code, failure.at, failure.tries])
             yield Case("failed", dataset, date, (unit,), said, waits=timedelta(0), ladder=False)
+
+
+def _is_next(extract: str, sight: Sight, slot: Slot, days: list[str]) -> bool:
+    """Whether the date's turn has come: an incremental one continues from the date before."""
+    unit, date = slot
+    earlier = [day for day in days if day < date]
+    if extract != "incremental" or not any(_has_been(sight, (unit, d)) for d in earlier):
+        return True
+    return (unit, earlier[-1]) in sight.pointed
 
 
 def _is_time(failure: Failure, at: datetime) -> bool:

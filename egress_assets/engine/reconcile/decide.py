@@ -117,7 +117,7 @@ def _missed(catalog: Catalog, sight: Sight, busy: Container[tuple[str, str]], at
 
 def _reason(catalog: Catalog, dataset: str, failure: Failure | None) -> str:
     model = catalog.dataset(dataset)
-    if model.source is not None and model.extract == "window":
+    if model.source is not None and model.extract != "full":
         until = f"within {POSSIBLE} days"
     else:
         hours_of_grace = model.grace // timedelta(hours=1)

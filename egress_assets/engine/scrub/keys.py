@@ -13,12 +13,14 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from psycopg import sql
 
+from egress_assets.engine.dump.overlap import RowKey
 from egress_assets.engine.errors import KeyMissing
 
 SHORTEST = 32
@@ -28,6 +30,9 @@ BLOCK = 64
 """SHA-256's block size in bytes: HMAC's pads have this length."""
 
 SEPARATOR = "\x1f"
+
+_ROW_VERSIONS = "_row_versions"
+"""Epoch and domain of no mask: a mask's domain begins with a letter."""
 
 
 class MasterKey:
@@ -118,6 +123,11 @@ class AudienceKeys:
             for domain in sorted(set(domains))
             for name, pad in zip(_settings(domain), self._pad(domain), strict=True)
         }
+
+    def row_key(self) -> RowKey:
+        """For digests of raw rows that an incremental scrub leaves for its next date: the same in every epoch."""
+        own = AudienceKeys(self.master, self.audience, _ROW_VERSIONS)
+        return RowKey(partial(own.expression, _ROW_VERSIONS), self.key_id, own.session([_ROW_VERSIONS]))
 
     def _pad(self, domain: str) -> tuple[bytes, bytes]:
         if domain not in self._pads:

@@ -8,11 +8,10 @@ from typing import Literal
 from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import seen_anew
 from egress_assets.engine.dump.bounds import refused_now
+from egress_assets.engine.dump.plan import extent, out_of_order, refusal
 from egress_assets.engine.dump.snapshot import look
-from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import (
     CatalogError,
-    EgressError,
     HistoryUnavailable,
     PolicyError,
     SourceDenied,
@@ -32,40 +31,37 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
 
     Raises CatalogError (no such dataset, no `scrub:`), KeyMissing, SourceUnavailable, StoreUnavailable, StoreDenied.
     """
-    spec = ScrubSpec.of(platform, dataset, date, None)
+    spec = ScrubSpec.of(platform, dataset, date, None).chained()
     refused: list[PlanLine] = []
     try:
         require_date(spec.calendar, date, extract=spec.model.extract, relabel=False)
     except (CatalogError, HistoryUnavailable) as error:
-        refused.append(_refusal(spec.unit.title, error))
+        refused.append(refusal(spec.unit.title, error))
     try:
         with placed(platform.catalog, dataset):
             relations = look(spec.settings(), spec.tables)
         policies = spec.policies(relations)
     except (TableMissing, SourceDenied, PolicyError, CatalogError) as error:
-        return [*refused, _refusal(spec.unit.title, error)]
+        return [*refused, refusal(spec.unit.title, error)]
     found = spec.standing(spec.wanted(policies))
     found = seen_anew(platform.evidence, found, relations, extract=spec.model.extract)
     refused += refused_now(platform, spec.unit, date) if found.reasons else []
-    lines = (line for table in spec.tables for line in _lines(policies[table], relations[table], found))
+    refused += out_of_order(spec.chain, spec.tables) if found.reasons else []
+    sizes = {table: extent(spec.chain, relations[table]) for table in spec.tables}
+    lines = (line for table in spec.tables for line in _lines(policies[table], sizes[table], found))
     return [*refused, *lines]
 
 
-def _lines(policy: TablePolicy, relation: Relation, found: Standing) -> Iterator[PlanLine]:
-    sign, detail = _what(relation, found)
+def _lines(policy: TablePolicy, size: str, found: Standing) -> Iterator[PlanLine]:
+    sign, detail = _what(policy.table, size, found)
     yield PlanLine(sign, policy.table, detail)
     for column in policy.columns:
         yield PlanLine(sign, f"{policy.table}.{column.info.name}", f"{column.rule}: {column.info.type}")
 
 
-def _what(relation: Relation, found: Standing) -> tuple[Sign, str]:
+def _what(table: str, size: str, found: Standing) -> tuple[Sign, str]:
     if not found.reasons:
         return "=", "stands"
-    size = f"about {relation.estimated_rows:,} rows, {relation.heap_bytes:,} bytes"
-    if found.pointer is None or relation.table not in found.pointer.entries:
+    if found.pointer is None or table not in found.pointer.entries:
         return "+", size
-    return "*", f"{found.reasons.get(relation.table, 'another table has changed')}; {size}"
-
-
-def _refusal(what: str, error: EgressError) -> PlanLine:
-    return PlanLine("!", what, f"{error.message}. {error.hint}")
+    return "*", f"{found.reasons.get(table, 'another table has changed')}; {size}"

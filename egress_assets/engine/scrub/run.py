@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
+from egress_assets.engine.dump.incremental import Asked, Cut, cut
 from egress_assets.engine.dump.parts import part_tasks
 from egress_assets.engine.dump.rows import require_condition
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
@@ -25,7 +26,7 @@ from egress_assets.engine.dump.tasks import PartTask, TableDone
 from egress_assets.engine.errors import EgressError, KeyMissing
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import CheckRecord, Draft, Outcome, Pointer
-from egress_assets.engine.layout import part_key, scrub_unit
+from egress_assets.engine.layout import index_key, part_key, scrub_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
@@ -34,7 +35,7 @@ from egress_assets.engine.scrub.locate import columns_found
 from egress_assets.engine.scrub.policy import TablePolicy
 from egress_assets.engine.scrub.preflight import keys_are_logged
 from egress_assets.engine.scrub.spec import ScrubSpec, scrub_of, spec_digest
-from egress_assets.engine.stage import Tally, finished, nothing, require_date, retried, table_record
+from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, table_record
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def run(
 def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, on: Listener) -> StageResult:
     tally, date = Tally(), spec.date
     facts = require_date(spec.calendar, date, extract=spec.model.extract, relabel=relabel)
+    spec = spec.chained()
     if not again:
         relations = look(spec.settings(), spec.tables)
         found = spec.standing(spec.wanted(spec.policies(relations)))
@@ -76,6 +78,8 @@ def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, quiet_hours: Quiet
         if not found.reasons:
             return nothing(spec.unit, date, found, tally=tally)
         logger.info("scrubbing %s of %s: %s", spec.dataset, date, "; ".join(sorted(set(found.reasons.values()))))
+    if spec.chain:
+        spec.chain.require_order(spec.tables, frozenset(spec.model.tables))
     facts |= require_awake(spec.platform, spec.unit, date, quiet_hours)
     _sweep_landing(spec)
     outcome, told = retried(lambda: _materialise(spec, facts, tally, on))
@@ -137,6 +141,8 @@ class _Attempt:
         self._spec, self._facts, self._tally, self._on = spec, facts, tally, on
         self._attempt = attempt
         self._keys: list[str] = []  # of what may have been written
+        self._cuts: dict[str, Cut] = {}  # of an incremental extract
+        self._going_on: dict[str, GoingOn] = {}
 
     def draft(self) -> Draft:
         try:
@@ -152,8 +158,11 @@ class _Attempt:
         with open_snapshot(spec.settings(), spec.tables, application_name=name) as leader:
             at = self._tally.spent("lock", at)
             policies = spec.policies(leader.relations)
-            logged = any(policy.domains for policy in policies.values()) and keys_are_logged(leader)
-            done = self._read(leader, policies)
+            keyed = spec.chain is not None or any(policy.domains for policy in policies.values())
+            logged = keyed and keys_are_logged(leader)
+            tasks = [task for policy in policies.values() for task in self._tasks(leader, policy)]
+            at = self._tally.spent("overlap", at) if spec.chain else at
+            done = self._read(leader, tasks)
             at = self._tally.spent("scrub", at)
             checks = self._checked(leader, policies, done)
             at = self._tally.spent("gate", at)
@@ -161,13 +170,13 @@ class _Attempt:
             self._on(Tick("promote", spec.dataset, unit="tables", total=len(done)))
         done = quarantine.promote(spec.platform, spec.landing, spec.store, done)
         self._tally.spent("promote", at)
+        if spec.chain:
+            spec.chain.require_still(spec.platform.evidence)
         self._on(Tick("seal", spec.dataset, unit="tables", total=len(done)))
         return self._told(leader, policies, done, checks, keys_logged=logged)
 
-    def _read(self, leader: Leader, policies: Mapping[str, TablePolicy]) -> dict[str, TableDone]:
+    def _read(self, leader: Leader, tasks: Sequence[PartTask]) -> dict[str, TableDone]:
         spec, settings = self._spec, self._spec.settings()
-        tasks = [task for policy in policies.values() for task in self._tasks(leader, policy)]
-        self._keys = [task.key for task in tasks]
         bounds = Bounds.of(spec.platform, spec.unit, spec.date, spec.tables)
         done = extract(
             leader, tasks, spec.platform.provider.store(spec.landing), settings=settings, workers=settings.workers,
@@ -180,8 +189,12 @@ class _Attempt:
         spec, table = self._spec, policy.table
         relation, suffix = leader.relations[table], spec.scrub.format
         require_condition(spec.model.tables[table], relation, leader.connection)
-        cells = copy_cells(relation, policy.select, spec.rows(relation), leader.connection, dialect=spec.csv)
-        return part_tasks(
+        asked = spec.asked(leader, policy)
+        if asked is None:
+            cells = copy_cells(relation, policy.select, spec.rows(relation), leader.connection, dialect=spec.csv)
+        else:
+            cells = self._cut(asked).cells(asked, policy.select, spec.csv)
+        tasks = part_tasks(
             relation,
             cells,
             lambda part: part_key(spec.unit, spec.date, self._attempt, table=table, part=part, suffix=suffix),
@@ -191,6 +204,17 @@ class _Attempt:
             detectors=spec.detectors,
             escaped=spec.csv.is_escaped,
         )
+        self._keys += [task.key for task in tasks]
+        return tasks
+
+    def _cut(self, asked: Asked) -> Cut:
+        """What belongs to the date, its index written: keyed digests, which need no gate."""
+        spec, table = self._spec, asked.relation.table
+        key = index_key(spec.unit, spec.date, self._attempt, table=table)
+        self._keys.append(key)
+        self._cuts[table] = chosen = cut(asked)
+        self._going_on[table] = chosen.going_on(asked, spec.platform.store(spec.store), key)
+        return chosen
 
     def _checked(
         self, leader: Leader, policies: Mapping[str, TablePolicy], done: Mapping[str, TableDone]
@@ -198,7 +222,9 @@ class _Attempt:
         """Raises GateFailed, SourceChanged."""
         spec = self._spec
         self._on(Tick("gate", spec.dataset, unit="tables", total=len(done)))
-        counted = gate.count_rows(leader, {t: spec.rows(leader.relations[t]) for t in spec.tables})
+        rows = {t: self._cuts[t].rows if self._cuts else spec.rows(leader.relations[t]) for t in spec.tables}
+        counted = gate.count_rows(leader, rows)
+        counted = {t: count + (self._cuts[t].late_rows if self._cuts else 0) for t, count in counted.items()}
         gate.refuse_attached(leader, done, counted)
         checks = gate.examine(policies, leader.relations, done, counted, spec.detectors)
         if failed := gate.failures(checks):
@@ -235,7 +261,10 @@ class _Attempt:
         facts = {"server_version": leader.server_version, "milliseconds": self._tally.milliseconds()}
         facts |= {"epoch": keys.epoch, "keys_logged_by_server": keys_logged, OIDS: oids(leader.relations)}
         return Draft(
-            tables={t: replace(table_record(done[t], wanted[t]), checks=checks[t]) for t in spec.tables},
+            tables={
+                t: replace(table_record(done[t], wanted[t], self._going_on.get(t)), checks=checks[t])
+                for t in spec.tables
+            },
             position=leader.position,
             snapshot=leader.snapshot_id,
             as_of=leader.as_of,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
@@ -11,7 +11,10 @@ from egress_assets.engine.catalog.models import DatasetModel, ScrubModel
 from egress_assets.engine.catalog.rows import rows_dialect
 from egress_assets.engine.catalog.units import require_dataset
 from egress_assets.engine.dialect import Dialect
+from egress_assets.engine.dump.chain import Chain, chain_of
+from egress_assets.engine.dump.incremental import Asked
 from egress_assets.engine.dump.rows import rows_of
+from egress_assets.engine.dump.snapshot import Leader
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import CatalogError
@@ -44,6 +47,7 @@ class ScrubSpec:
     scrub: ScrubModel
     calendar: Calendar
     keys: AudienceKeys = field(repr=False)
+    chain: Chain | None = None  # of an incremental extract, once it was looked at
 
     @staticmethod
     def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> ScrubSpec:
@@ -52,6 +56,13 @@ class ScrubSpec:
         chosen = chosen_tables(model.tables, tables, dataset)
         keys = MasterKey.parse(platform.provider.secret(scrub.key)).audience(scrub.audience, scrub.epoch)
         return ScrubSpec(platform, dataset, date, chosen, model, scrub, platform.catalog.calendar(dataset), keys)
+
+    def chained(self) -> ScrubSpec:
+        """With the chain as evidence has it now, where the extract is incremental."""
+        if self.model.extract != "incremental":
+            return self
+        first = self.calendar.start.isoformat()
+        return replace(self, chain=chain_of(self.platform.evidence, self.unit, self.date, self.tables, first))
 
     @property
     def unit(self) -> Unit:
@@ -94,9 +105,36 @@ class ScrubSpec:
     def wanted(self, policies: Mapping[str, TablePolicy]) -> dict[str, Wanted]:
         """What each table's entry has to stand for."""
         return {
-            table: Wanted(policy.digest, tuple(c.record for c in policy.columns), self.scrub.format, self.csv)
+            table: Wanted(
+                policy.digest,
+                tuple(c.record for c in policy.columns),
+                self.scrub.format,
+                self.csv,
+                self.chain.after(table) if self.chain else "",
+            )
             for table, policy in policies.items()
         }
+
+    def asked(self, leader: Leader, policy: TablePolicy) -> Asked | None:
+        """What an incremental extract asks of a table; None of every other extract.
+
+        A row version is the raw row: its digest is keyed, and the key does not change with the epoch.
+        """
+        if self.chain is None:
+            return None
+        relation = leader.relations[policy.table]
+        return Asked(
+            leader=leader,
+            relation=relation,
+            model=self.model.tables[policy.table],
+            date=self.date,
+            calendar=self.calendar,
+            link=self.chain.links.get(policy.table),
+            where=self.rows(relation),
+            columns=tuple(column.info for column in policy.columns),
+            key=self.keys.row_key(),
+            store=self.platform.store,
+        )
 
     def rows(self, relation: Relation) -> sql.Composable | None:
         """Which rows belong to the date; None = all that there are."""

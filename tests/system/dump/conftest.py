@@ -14,10 +14,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,23 @@ from cryptography.x509.oid import NameOID
 from psycopg import sql
 
 from egress_assets.engine.catalog.models import Catalog, DatasetModel, Endpoints
-from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.dump import extract
+from egress_assets.engine.dump import run as dump_run
+from egress_assets.engine.dump.bounds import Bounds
+from egress_assets.engine.dump.copying import copy_part
+from egress_assets.engine.dump.snapshot import Leader, joined
+from egress_assets.engine.dump.source import SourceSettings, connect
+from egress_assets.engine.dump.tasks import PartTask, TableDone
+from egress_assets.engine.evidence.records import TableRecord
+from egress_assets.engine.layout import Unit, dump_unit
+from egress_assets.engine.partition import parse_date
 from egress_assets.engine.platform import Platform
+from egress_assets.engine.progress import Listener
+from egress_assets.engine.result import StageResult
+from egress_assets.engine.scrub import run as scrub_run
 from egress_assets.engine.stores import Store, open_store
 from egress_assets.engine.stores.settings import StoreSettings
+from egress_assets.engine.stream import decompressed
 from egress_assets.sandbox.postgres import binaries_folder, unprivileged_account
 
 ROOT = Path(__file__).parents[3]
@@ -380,3 +395,73 @@ def wait_until(check: Callable[[], Any], seconds: float = 20) -> Any:
 @pytest.fixture
 def until() -> Callable[..., Any]:
     return wait_until
+
+
+# ------------------------------------------------------------------------------------------------------------ extracts
+def _extract(
+    leader: Leader,
+    tasks: Sequence[PartTask],
+    store: StoreSettings,
+    *,
+    settings: SourceSettings,
+    phase: str = "dump",
+    bounds: Bounds | None = None,
+    on: Listener,
+    **_given: Any,
+) -> dict[str, TableDone]:
+    """What a worker does, by the same functions, for tests of many runs: a process takes a second to start."""
+    reading = extract._Reading(tasks, phase, on, bounds or Bounds())
+    with closing(connect(settings, application_name="egress worker")) as session:
+        for task in tasks:
+            with joined(session, leader.snapshot, task):
+                done = copy_part(session, task, open_store(store), stop=threading.Event(), tell=lambda *_told: None)
+            reading.hear({"done": asdict(done)})
+    leader.verify()
+    return reading.tables()
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dumps and scrubs read in this process."""
+    monkeypatch.setattr("egress_assets.engine.dump.run.extract", _extract)
+    monkeypatch.setattr("egress_assets.engine.scrub.run.extract", _extract)
+
+
+# --------------------------------------------------------------------------------------------------- incremental dates
+@dataclass(slots=True)
+class Days:
+    """A dataset `shop` of incremental tables, made one date after the other at half past two of the day after."""
+
+    place: Place
+    clock: pytest.MonkeyPatch
+    unit: Unit
+    table: str = "public.events"
+
+    def make(self, date: str, **given: Any) -> StageResult:
+        """In this process: its worker's part as well, with the fixture `in_process`."""
+        self.clock.setenv("EGRESS_NOW", f"{parse_date(date) + datetime.timedelta(days=1)}T02:30:00+00:00")
+        stage = dump_run if self.unit.stage == "dump" else scrub_run
+        return stage.run(self.place.platform, "shop", date, **given)
+
+    def record(self, date: str) -> TableRecord:
+        pointer = self.place.platform.evidence.pointer(self.unit, date)
+        assert pointer is not None
+        return self.place.platform.evidence.tables(pointer)[self.table][1]
+
+    def rows(self, date: str) -> list[str]:
+        """The date's rows of the table, as CSV."""
+        objects = self.record(date).objects
+        found = (b"".join(decompressed(self.place.data.get(each.key), "csv.zst")) for each in objects)
+        return b"".join(found).decode().splitlines()
+
+    def says(self, date: str) -> dict[str, Any]:
+        return dict(self.record(date).continues)
+
+
+@pytest.fixture
+def days(place: Place, monkeypatch: pytest.MonkeyPatch) -> Days:
+    """Its table is `events` with the watermark `at`, long ago: no row may be dated after the server's own clock."""
+    place.db.run("CREATE TABLE events (id int PRIMARY KEY, at timestamptz NOT NULL, note text)")
+    place.tables = {"public.events": {"watermark": "at"}}
+    place.dataset = {"start": "2020-03-01", "extract": "incremental"}
+    return Days(place, monkeypatch, dump_unit("shop"))
