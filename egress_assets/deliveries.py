@@ -9,7 +9,7 @@ from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import delivery_unit
 from egress_assets.running import Event, perform
 from egress_assets.specs import specs
-from egress_assets.stages import Engine, Stage
+from egress_assets.stages import Engine, Stage, certifying
 
 
 def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) -> Stage:
@@ -23,7 +23,7 @@ def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) 
         catalog=catalog,
         dataset=dataset,
         unit=delivery_unit(recipient, pipeline),
-        endpoints=frozenset({f"recipient_{recipient}", *(f"store_{store}" for store in stores)}),
+        endpoints=frozenset({f"recipient_{recipient}", *(f"store_{store}" for store in stores)}) | certifying(catalog),
         kinds=frozenset({catalog.endpoints.recipients[recipient].transfer_type, "delivery"}),
         declared=f"{dataset}.deliveries.{name}",
         said=(delivery,),

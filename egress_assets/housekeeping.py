@@ -9,6 +9,7 @@ from egress_assets import failures, running
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.errors import CatalogError, StoreError
 from egress_assets.progress import Progress
+from egress_assets.stages import certifying
 
 if TYPE_CHECKING:
     from egress_assets.engine.housekeeping import Kept
@@ -20,8 +21,9 @@ DAYS = 30  # after which the details of a run go
 
 def schedule(catalog: Catalog) -> dg.ScheduleDefinition:
     """The job `housekeeping`, every day. Safe beside any run, so it takes part in no queue of a dataset."""
+    needed = {f"store_{name}" for name in catalog.endpoints.stores} | certifying(catalog)
 
-    @dg.op(required_resource_keys={f"store_{name}" for name in catalog.endpoints.stores}, pool="housekeeping")
+    @dg.op(required_resource_keys=needed, pool="housekeeping")
     def sweep(context: dg.OpExecutionContext) -> None:
         from egress_assets.engine.housekeeping import keep_house
 
@@ -62,7 +64,9 @@ def prune_event_log(context: dg.OpExecutionContext) -> None:
 
 def _tell(context: dg.OpExecutionContext, kept: "Kept") -> None:
     """Raises StoreError when some dates could not be swept; the others were."""
-    told: dict[str, Any] = {name: getattr(kept, name) for name in ("looked_at", "attempts", "objects", "uploads")}
+    told: dict[str, Any] = {
+        name: getattr(kept, name) for name in ("looked_at", "attempts", "objects", "uploads", "certificates")
+    }
     context.add_output_metadata(told)
     if kept.failed:
         raise StoreError(

@@ -9,7 +9,7 @@ from egress_assets.engine.catalog.models import Catalog, MirrorFrom, MirrorModel
 from egress_assets.engine.layout import mirror_unit
 from egress_assets.running import Event, perform
 from egress_assets.specs import specs
-from egress_assets.stages import Engine, Stage
+from egress_assets.stages import Engine, Stage, certifying
 
 
 def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) -> Stage:
@@ -22,7 +22,7 @@ def stage(catalog: Catalog, dataset: str, name: str, upstream: Sequence[Stage]) 
         catalog=catalog,
         dataset=dataset,
         unit=mirror_unit(name),
-        endpoints=frozenset(f"store_{store}" for store in stores),
+        endpoints=frozenset(f"store_{store}" for store in stores) | certifying(catalog),
         kinds=frozenset({catalog.endpoints.stores[mirror.to].kind, "mirror"}),
         declared=f"{dataset}.mirrors.{name}",
         said=(mirror,),

@@ -109,6 +109,9 @@ def _identity(stage: Stage, table: str, result: StageResult, found: TableResult)
     facts = {name: fact for name, fact in result.facts.items() if name != "milliseconds"}  # the phases say it
     if receipts := [receipt_key(result.date, identity) for identity in facts.pop("receipts", ())]:
         told["receipts"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in receipts))
+    if result.certificate:
+        told |= {"certificate": dg.MetadataValue.path(result.certificate.key)}
+        told |= {"certificate_key_id": result.certificate.key_id, "certificate_sha256": result.certificate.digest}
     if facts:
         told["facts"] = dg.MetadataValue.json(facts)
     if stage.store:

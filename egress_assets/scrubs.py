@@ -13,7 +13,7 @@ from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import scrub_unit, source_key
 from egress_assets.running import Event, perform
 from egress_assets.specs import specs
-from egress_assets.stages import Engine, Stage
+from egress_assets.stages import Engine, Stage, certifying
 
 
 def stage(catalog: Catalog, dataset: str) -> Stage | None:
@@ -28,7 +28,8 @@ def stage(catalog: Catalog, dataset: str) -> Stage | None:
         catalog=catalog,
         dataset=dataset,
         unit=scrub_unit(dataset, model.scrub.audience),
-        endpoints=frozenset({f"source_{model.source}", f"key_{dataset}", *(f"store_{name}" for name in stores)}),
+        endpoints=frozenset({f"source_{model.source}", f"key_{dataset}", *(f"store_{name}" for name in stores)})
+        | certifying(catalog),
         kinds=frozenset({"postgres", "csv", "scrub"}),
         declared=f"{dataset}.tables",
         said=(model.scrub, model.extract),

@@ -12,6 +12,7 @@ from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import Unit, asset_key, escape
 from egress_assets.engine.partition import Calendar
 from egress_assets.engine.result import StageResult
+from resources.certificates import CERTIFICATES
 
 STAGE = "egress/stage"
 """Tag of all our assets: dump, scrub, mirror, ..."""
@@ -23,6 +24,11 @@ Engine = Callable[[str], Run]
 def engine(stage: str) -> Run:
     """The engine's `run` of a stage, imported when it is needed: definitions load without the data plane."""
     return importlib.import_module(f"egress_assets.engine.{stage}.run").run
+
+
+def certifying(catalog: Catalog) -> frozenset[str]:
+    """Resources of an op that makes, or asks for, the certificate of a scrub."""
+    return frozenset({CERTIFICATES}) if catalog.endpoints.certificates else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""All resources of a catalog, by the keys that stages ask for: source_, store_, recipient_ and key_<name>.
+"""All resources of a catalog, by the keys that stages ask for: source_, store_, recipient_ and key_<name>, and one of
+certificates.
 
 In the sandbox each is replaced by its kind under the same name; nothing starts before a run uses one.
 """
@@ -6,8 +7,10 @@ In the sandbox each is replaced by its kind under the same name; nothing starts 
 from typing import Any
 
 from egress_assets.engine.catalog.models import Catalog, SourceModel, StoreModel
+from egress_assets.engine.catalog.values import Ref
 from egress_assets.engine.endpoints import NOT_SETTINGS
 from resources.ceph import CephResource
+from resources.certificates import CERTIFICATES, CertificatesResource
 from resources.keys import KeyResource
 from resources.rds import RdsResource
 from resources.references import referred
@@ -33,7 +36,17 @@ def resources(catalog: Catalog, env: str) -> dict[str, Any]:
         for name, dataset in catalog.datasets.items()
         if dataset.scrub
     }
-    return sources | stores | recipients | keys
+    return sources | stores | recipients | keys | _certificates(catalog)
+
+
+def _certificates(catalog: Catalog) -> dict[str, Any]:
+    """None where the catalog has none; a key that KMS keeps is not read by a resource."""
+    said = catalog.endpoints.certificates
+    if said is None:
+        return {}
+    key = referred({"key": Ref(env=said.key.env, file=said.key.file)}) if not said.key.kms else {}
+    trusted = [referred({"trusted": each})["trusted"] for each in said.trusted]
+    return {CERTIFICATES: CertificatesResource(trusted=trusted, **key)}
 
 
 def _store(name: str, model: StoreModel) -> Any:
@@ -49,4 +62,5 @@ def _names(catalog: Catalog) -> list[tuple[str, str]]:
     endpoints = catalog.endpoints
     named = {"source": endpoints.sources, "store": endpoints.stores, "recipient": endpoints.recipients}
     keyed = [("key", name) for name, dataset in catalog.datasets.items() if dataset.scrub]
-    return [(kind, name) for kind, group in named.items() for name in group] + keyed
+    signing = [("certificates", "key")] if endpoints.certificates else []
+    return [(kind, name) for kind, group in named.items() for name in group] + keyed + signing

@@ -8,6 +8,7 @@ from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.environment import environment
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
 from egress_assets.engine.stores.settings import StoreSettings
+from resources.certificates import CERTIFICATES
 
 
 class ResourceProvider:
@@ -36,6 +37,12 @@ class ResourceProvider:
             if dataset.scrub and dataset.scrub.key == value and hasattr(self._resources, f"key_{name}"):
                 return self._resource(f"key_{name}").secret()
         raise CatalogError("a secret was asked for that no resource of this run holds", hint="This is a defect.")
+
+    def signing_key(self) -> str:
+        return self._resource(CERTIFICATES).signing_key()
+
+    def trusted_keys(self) -> list[str]:
+        return self._resource(CERTIFICATES).trusted_keys()
 
     def _resource(self, key: str) -> Any:
         try:

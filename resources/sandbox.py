@@ -26,7 +26,7 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class SandboxEndpoint:
-    """One endpoint; `kind` is source, store, recipient or key."""
+    """One endpoint; `kind` is source, store, recipient, key or certificates."""
 
     embedded: Embedded
     kind: str
@@ -40,6 +40,14 @@ class SandboxEndpoint:
         """The scrub key of the dataset `name`."""
         scrub = self.embedded.catalog.dataset(self.name).scrub
         return self.embedded.provider.secret(scrub.key if scrub else "")
+
+    def signing_key(self) -> str:
+        """Of certificates: the sandbox's own."""
+        return self.embedded.provider.signing_key()
+
+    def trusted_keys(self) -> list[str]:
+        """Of certificates."""
+        return self.embedded.provider.trusted_keys()
 
     def ping(self) -> str:
         """As the catalog's own resource would do it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from egress_assets.cli._output import Shown, emit, number, size
 from egress_assets.cli._state import State
 
 if TYPE_CHECKING:
+    from egress_assets.engine.certificate.standing import uncertified
     from egress_assets.engine.drift import Drift
     from egress_assets.engine.status import Row
 
@@ -32,7 +34,9 @@ def command(state: State, days: int) -> None:
     platform, at = state.platform(), now()
     catalog, evidence, dates = platform.catalog, platform.evidence, newest(platform.catalog, days, at)
     seen = look(catalog, evidence, dates)
-    rows = list(judge(catalog, seen, dates, at))
+    bare = uncertified(evidence, seen)
+    judged = judge(catalog, seen, dates, at)
+    rows = [_noting(row, "no certificate") if (row.unit, row.date) in bare else row for row in judged]
     drift = [*units_gone(catalog, evidence.pointers()), *tables_gone(catalog, seen.truths)]
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     shown = [
@@ -43,6 +47,10 @@ def command(state: State, days: int) -> None:
     gone = [f"not in the catalog any more: {d.title}, {d.dates} dates, the last {d.last}" for d in drift]
     said = {"rows": [_said(row) for row in rows], "not_in_the_catalog": [_gone(each) for each in drift]}
     emit(state, {"at": at.isoformat(timespec="seconds"), **said}, *shown, *lapsed, *gone)
+
+
+def _noting(row: Row, remark: str) -> Row:
+    return replace(row, detail=f"{row.detail}; {remark}" if row.detail else remark)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

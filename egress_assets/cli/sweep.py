@@ -26,9 +26,10 @@ def command(state: State, days: int) -> int:
 
     with progress() as listener:
         kept = keep_house(state.platform(), days=days, on=listener)
+    certified = f"; made {number(kept.certificates)} certificates that lacked" if kept.certificates else ""
     line = (
         f"looked at {number(kept.looked_at)} dates: removed {number(kept.attempts)} attempts, "
-        f"{number(kept.objects)} objects, {number(kept.uploads)} uploads"
+        f"{number(kept.objects)} objects, {number(kept.uploads)} uploads{certified}"
     )
     emit(state, asdict(kept), line, *(f"left: {failure}" for failure in kept.failed))
     return StoreError.exit_code if kept.failed else 0

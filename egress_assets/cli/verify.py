@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from egress_assets.cli._certificate import said_of, verify_certificate
 from egress_assets.cli._options import date_option, json_option, unit_argument
 from egress_assets.cli._output import Shown, emit, number, size
 from egress_assets.cli._progress import progress
@@ -20,18 +22,37 @@ if TYPE_CHECKING:
     from egress_assets.engine.progress import Listener
 
 _BAD = ("missing", "corrupt")
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command("verify")
 @unit_argument
 @date_option
+@click.option("--certificate", type=_FILE, help="Check this certificate instead, offline.")
+@click.option(
+    "--public-key", "keys", type=_FILE, multiple=True, help="PEM of a key that may have signed it; repeatable."
+)
+@click.option("--objects", metavar="WHERE", help="Also read the objects it names: a folder, or a store of the catalog.")
 @json_option
 @click.pass_obj
-def command(state: State, units: tuple[str, ...], date: str | None) -> int:
+def command(
+    state: State, units: tuple[str, ...], date: str | None, *, certificate: Path | None, keys: tuple[Path, ...],
+    objects: str | None,
+) -> int:  # fmt: skip
     """Read every object again that a pointer names and compare its digest; walk the ledger.
 
     A UNIT is written as in `egress status`, for example scrub/shop/shared. Default: all units and dates.
     """
+    if certificate is not None:
+        if units or date:
+            raise click.UsageError("--certificate checks a file: leave out units and --date")
+        return verify_certificate(state, certificate, keys, objects)
+    if keys or objects:
+        raise click.UsageError("--public-key and --objects belong to --certificate")
+    return _verify(state, units, date)
+
+
+def _verify(state: State, units: tuple[str, ...], date: str | None) -> int:
     from egress_assets.engine.errors import IntegrityError
 
     platform = state.platform()
@@ -51,8 +72,8 @@ def command(state: State, units: tuple[str, ...], date: str | None) -> int:
         },
     }
     cells = [_cells(result) for result in results]
-    columns = ("unit", "date", "ok", "expired", "missing", "corrupt", "bytes")
-    shown: list[Any] = [Shown(columns, cells, numbers=frozenset(columns[2:]))]
+    columns = ("unit", "date", "ok", "expired", "missing", "corrupt", "bytes", "certificate")
+    shown: list[Any] = [Shown(columns, cells, numbers=frozenset(columns[2:7]))]
     shown += [f"{each['status']}: {each['key']}: {each['detail']}" for each in bad]
     shown += [f"ledger: entries {number(ledger.entries)}, receipts pending {number(len(ledger.pending))}"]
     shown += [f"ledger: {problem}" for problem in broken]
@@ -90,7 +111,15 @@ def _verified(platform: Platform, unit: Unit, date: str, on: Listener) -> dict[s
         total += each.bytes
         if each.status in _BAD:
             bad.append({"table": each.table, "key": each.key, "status": each.status, "detail": each.detail})
-    return {"unit": unit.title, "date": date, "objects": dict(counts), "bytes": total, "bad": bad}
+    signed = said_of(platform, unit, date)
+    return {
+        "unit": unit.title,
+        "date": date,
+        "objects": dict(counts),
+        "bytes": total,
+        "bad": bad,
+        "certificate": signed,
+    }
 
 
 def _read(platform: Platform, unit: Unit, date: str, on: Listener) -> Iterator[Verified]:
@@ -110,5 +139,5 @@ def _cells(result: dict[str, Any]) -> tuple[str, ...]:
     counts = result["objects"]
     return (
         result["unit"], result["date"], *(number(counts.get(s, 0)) for s in ("ok", "expired", *_BAD)),
-        size(result["bytes"]),
+        size(result["bytes"]), result["certificate"],
     )  # fmt: skip

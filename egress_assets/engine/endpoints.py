@@ -14,6 +14,7 @@ from typing import Any
 
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog, StoreModel
+from egress_assets.engine.catalog.operate import CertificatesModel
 from egress_assets.engine.catalog.values import Ref, Strict
 from egress_assets.engine.dump.source import SourceSettings
 from egress_assets.engine.environment import environment
@@ -63,6 +64,19 @@ class CatalogProvider:
         keys = {name: m.scrub.key for name, m in self.catalog.datasets.items() if m.scrub}
         asked = next((name for name, key in keys.items() if key == value), "")
         return str(self._value(value, f"{asked}.scrub.key"))
+
+    def signing_key(self) -> str:
+        said = self._certificates()
+        return self._reference(Ref(env=said.key.env, file=said.key.file), "endpoints.certificates.key")
+
+    def trusted_keys(self) -> list[str]:
+        said = self._certificates().trusted
+        return [str(self._value(each, f"endpoints.certificates.trusted.{n}")) for n, each in enumerate(said)]
+
+    def _certificates(self) -> CertificatesModel:
+        if (said := self.catalog.endpoints.certificates) is None:
+            raise CatalogError("endpoints.yaml has no `certificates`", hint="Add `certificates: {key: {file: ...}}`.")
+        return said
 
     def token(self, path: str) -> str:
         """What a caller of a trigger shows; '' for an open path. Also the sandbox resolves it: it guards us."""

@@ -5,8 +5,8 @@
     |- SourceError    20   SourceUnavailable* TableMissing SourceDenied SourceChanged* SourceQuiet* HistoryUnavailable
     |                    OutOfOrder*
     |- StoreError     30   StoreUnavailable* StoreDenied ObjectMissing ObjectConflict OutcomeUnknown* Superseded Swept*
-    |- IntegrityError 40   ChecksumMismatch ManifestInvalid Corrupt Missing
-    |- PolicyError    50   Unclassified GateFailed LimitExceeded ReleaseRefused KeyMissing Held
+    |- IntegrityError 40   ChecksumMismatch ManifestInvalid CertificateInvalid Corrupt Missing
+    |- PolicyError    50   Unclassified GateFailed LimitExceeded ReleaseRefused KeyMissing KeyExposed Held
     `- DeliveryError  60   DeliveryUnavailable* DeliveryRefused DeliveryUnknown DeliveryBusy*
                                                                                       (* retryable)
 
@@ -176,6 +176,12 @@ class ManifestInvalid(IntegrityError):
     code = "manifest_invalid"
 
 
+class CertificateInvalid(IntegrityError):
+    """A certificate that no trusted key has signed, that is not one of ours, or that contradicts itself."""
+
+    code = "certificate_invalid"
+
+
 class Missing(IntegrityError):
     """The pointer names objects that are gone though nothing should have expired them."""
 
@@ -245,6 +251,12 @@ class KeyMissing(PolicyError):
     """A scrub key is absent, too short, or another than the one the pointer stands for."""
 
     code = "key_missing"
+
+
+class KeyExposed(PolicyError):
+    """The server would write derived scrub keys into its own log, and the catalog refuses that."""
+
+    code = "key_exposed"
 
 
 class Held(PolicyError):

@@ -7,10 +7,12 @@ before any of them leaves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import parent_of
+from egress_assets.engine.certificate.standing import certified
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.proofs import Receipt
 from egress_assets.engine.evidence.records import Manifest, Pointer, TableRecord, canonical, digest
@@ -77,7 +79,7 @@ def result(catalog: Catalog, evidence: Evidence, dataset: str, slot: Slot, seen:
         receipts = of_delivery(_receipts(seen, unit, date))
         return _sent(evidence, unit, date, receipts, parent_of(catalog, dataset, unit)[1])
     pointer = seen.truths[slot].pointer
-    return _made(pointer, evidence.tables(pointer))
+    return replace(_made(pointer, evidence.tables(pointer)), certificate=certified(evidence, pointer))
 
 
 def _made(pointer: Pointer, records: Mapping[str, tuple[Manifest, TableRecord]]) -> StageResult:

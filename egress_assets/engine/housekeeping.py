@@ -1,4 +1,5 @@
-"""What nobody waits for: dead attempts and uploads are removed, receipts of runs that died get into the ledger.
+"""What nobody waits for: dead attempts and uploads are removed, receipts of runs that died get into the ledger, scrubs
+whose run died before it could certify them get their certificate.
 
 Every run sweeps its own unit and date when it starts; this is for the ones that are never started again. It may run at
 any time, beside anything, twice at once: the sweep's tombstones and the ledger's conditional writes are the guard.
@@ -13,6 +14,7 @@ from datetime import timedelta
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import dataset_of
+from egress_assets.engine.certificate.standing import ensure, standing
 from egress_assets.engine.errors import CatalogError, EgressError
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.partition import now
@@ -33,12 +35,13 @@ class Kept:
     attempts: int = 0
     objects: int = 0
     uploads: int = 0
+    certificates: int = 0  # of scrubs whose run had died before it made theirs
     ledger_entry: int | None = None
     failed: list[str] = field(default_factory=list)
 
 
 def keep_house(platform: Platform, *, days: int = DAYS, on: Listener = silent) -> Kept:
-    """Sweep every unit and date with an attempt of the last `days`, then close the ledger.
+    """Sweep and certify every unit and date with an attempt of the last `days`, then close the ledger.
 
     Memory: see `evidence.sweep`. A store that fails is noted and the rest goes on. Raises OutcomeUnknown, StoreError
     when the evidence store itself fails.
@@ -49,6 +52,7 @@ def keep_house(platform: Platform, *, days: int = DAYS, on: Listener = silent) -
         kept.looked_at += 1
         for store in stores_of(platform.catalog, unit):
             _sweep(platform, unit, date, store, kept)
+        _certify(platform, unit, date, kept)
         on(Tick("sweep", "evidence", kept.looked_at, unit="dates"))
     kept.ledger_entry = platform.evidence.append_ledger()
     logger.info(
@@ -68,6 +72,17 @@ def _sweep(platform: Platform, unit: Unit, date: str, store: str, kept: Kept) ->
     kept.attempts += len(removed.attempts)
     kept.objects += removed.objects
     kept.uploads += removed.uploads
+
+
+def _certify(platform: Platform, unit: Unit, date: str, kept: Kept) -> None:
+    """The certificate that a run did not live to make."""
+    try:
+        pointer = platform.evidence.pointer(unit, date) if unit.stage == "scrub" else None
+        if pointer and not standing(platform, pointer):
+            kept.certificates += ensure(platform, unit, date) is not None
+    except EgressError as error:
+        logger.warning("left uncertified %s %s: %s", unit.title, date, error)
+        kept.failed.append(f"{unit.title} {date}: its certificate: {error}")
 
 
 def stores_of(catalog: Catalog, unit: Unit) -> tuple[str, ...]:

@@ -148,7 +148,7 @@ PROBES = "egress-probe/"
 
 # ------------------------------------------------------------------------------------------------------- evidence keys
 NOTES, RECEIPTS, LEDGER, HOLDS = "attempts/", "receipts/", "ledger/", "holds/"
-FAILURES, MISSED = "failures/", "missed/"
+FAILURES, MISSED, CERTIFICATES = "failures/", "missed/", "certificates/"
 
 
 def pointer_key(unit: Unit, date: str) -> str:
@@ -173,6 +173,24 @@ def parse_note_key(key: str) -> tuple[Unit, str, str]:
 
 def claim_key(recipient: str, destination: str) -> str:
     return f"claims/{escape(recipient)}/{sha256(destination.encode()).hexdigest()}"
+
+
+def certificate_prefix(unit: Unit, date: str = "", entries: str = "") -> str:
+    """Where certificates of a unit lie, of one of its dates, of one set of entries (by digest) of that date."""
+    dated = f"date={date}/" if date else ""
+    return f"{CERTIFICATES}{unit}/{dated}{f'{entries}/' if entries else ''}"
+
+
+def certificate_key(unit: Unit, date: str, entries: str, fingerprint: str) -> str:
+    """One a set of entries and signing key: a rotated key signs anew, nothing is replaced."""
+    return f"{certificate_prefix(unit, date, entries)}{fingerprint}.json"
+
+
+def parse_certificate_key(key: str) -> tuple[Unit, str, str]:
+    """(unit, date, digest of the entries) of a certificate's key."""
+    path, _, tail = key.removeprefix(CERTIFICATES).rpartition("/date=")
+    date, entries, _ = tail.split("/")
+    return Unit.parse(path), date, entries
 
 
 def announced_prefix(recipient: str, date: str) -> str:

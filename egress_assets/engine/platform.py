@@ -33,6 +33,14 @@ class Provider(Protocol):
         """A literal or reference of the catalog, resolved."""
         ...
 
+    def signing_key(self) -> str:
+        """PEM of the private key of `certificates`, where the catalog has them and KMS doesn't keep it."""
+        ...
+
+    def trusted_keys(self) -> list[str]:
+        """PEM of the public keys of `certificates.trusted`."""
+        ...
+
 
 @dataclass(slots=True)
 class Platform:

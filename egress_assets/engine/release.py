@@ -17,6 +17,7 @@ from typing import Any, Literal, final
 from zoneinfo import ZoneInfo
 
 from egress_assets.engine.catalog.models import Basis
+from egress_assets.engine.certificate.standing import standing
 from egress_assets.engine.errors import ReleaseRefused
 from egress_assets.engine.evidence.records import Entry, Manifest, Pointer, TableRecord
 from egress_assets.engine.layout import Unit
@@ -87,6 +88,7 @@ class Release:
     objects: tuple[ReleasedObject, ...]
     scope: tuple[str, str] | None  # (store, prefix) where a foreign prefix is released instead of known objects
     proof: InitVar[object]
+    certificate: str = ""  # digest of the scrub's, '' without one
     _known: frozenset[ReleasedObject] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, proof: object) -> None:
@@ -175,9 +177,10 @@ def release_truth(
     _require_own_date(truth)
     said = _grounds(truth, basis)
     _require_grounds(platform, said, f"{pointer.unit.title} {pointer.date}", recipient)
+    certificate = _certificate(platform, truth, said)
     scope = _scope(truth)
     objects = () if scope else tuple(_objects(truth))
-    return Release(pointer.unit, pointer.date, pointer.generation, said, recipient, objects, scope, _PROOF)
+    return Release(pointer.unit, pointer.date, pointer.generation, said, recipient, objects, scope, _PROOF, certificate)
 
 
 def release_prefix(
@@ -281,6 +284,29 @@ def _scrubbed(truth: Truth) -> dict[str, Any]:
                 hint="Correct the policy of the columns that the checks name, then scrub again.",
             )
     return {"basis": "scrubbed", "unit": str(unit), "audience": unit.names[-1]}
+
+
+def _certificate(platform: Platform, truth: Truth, said: Mapping[str, Any]) -> str:
+    """Digest of the certificate of what is released as scrubbed; of a mirror or delivery the one that it was made with.
+
+    Raises ReleaseRefused where the catalog requires one and a trusted key has signed none.
+    """
+    wanted, pointer = platform.catalog.endpoints.certificates, truth.pointer
+    if wanted is None or said["basis"] != "scrubbed":
+        return ""
+    if pointer.unit.stage == "scrub":
+        found = standing(platform, pointer)
+        digest = found.digest if found else ""
+    else:
+        noted = {c.manifest.draft.facts.get("certificate", "") for c in truth.contents.values()}
+        digest = noted.pop() if len(noted) == 1 else ""
+    if wanted.required and not digest:
+        raise ReleaseRefused(
+            f"{pointer.unit.title} {pointer.date} has no certificate of a trusted key, and the catalog requires one",
+            hint="`egress certificate` makes the one that a killed run left out, and says why there can be none; a "
+            "mirror from before certificates is made again with `--again`.",
+        )
+    return digest
 
 
 def _inherited(truth: Truth) -> dict[str, Any]:

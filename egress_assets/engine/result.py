@@ -29,6 +29,15 @@ class TableResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Certified:
+    """The certificate of a scrub, as others name it."""
+
+    key: str  # in the evidence store
+    digest: str  # sha256 of the envelope
+    key_id: str  # whose signature
+
+
+@dataclass(frozen=True, slots=True)
 class StageResult:
     """How a stage ended for one unit and date.
 
@@ -45,6 +54,7 @@ class StageResult:
     phases: Mapping[str, float] = field(default_factory=dict)  # seconds by phase
     sent_bytes: int = 0  # bytes written to the stage's store or recipient by this run
     facts: Mapping[str, Any] = field(default_factory=dict)
+    certificate: Certified | None = None  # of a scrub
 
 
 def continuing(continues: Mapping[str, Any]) -> dict[str, Any]:

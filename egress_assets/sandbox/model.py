@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from egress_assets.sandbox.ports import HOST
+from egress_assets.sandbox.signing import signing_key
 from egress_assets.sandbox.state import BUCKETS, State
 
 if TYPE_CHECKING:
@@ -106,6 +107,11 @@ class Sandbox:
     def scrub_key(self) -> str:
         """64 hexadecimal digits (32 random bytes), kept as long as the sandbox's folder."""
         return self.state.secrets["scrub_key"]
+
+    @property
+    def signing_key(self) -> str:
+        """PEM of the Ed25519 key that signs certificates; `signing.pem` in the sandbox's folder."""
+        return signing_key(self.state.folder)
 
 
 def store_settings(state: State, server: str, bucket: str, *, identity: str = "") -> StoreSettings:

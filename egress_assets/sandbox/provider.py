@@ -75,6 +75,15 @@ class SandboxProvider:
         """The sandbox's scrub key in place of any reference; a literal is itself."""
         return value if isinstance(value, str) else self.sandbox.scrub_key
 
+    def signing_key(self) -> str:
+        """The sandbox's own, in place of any reference."""
+        return self.sandbox.signing_key
+
+    def trusted_keys(self) -> list[str]:
+        """Literals of the catalog: files and variables are of elsewhere."""
+        said = self._catalog.endpoints.certificates
+        return [each for each in said.trusted if isinstance(each, str)] if said else []
+
     def _named(self, section: str, name: str) -> Any:
         known = getattr(self._catalog.endpoints, section)
         if name not in known:

@@ -23,7 +23,7 @@ MODELS = {
     "mirrors from a bucket": models.MirrorFrom, "deliveries": models.DeliveryModel, "watch": models.WatchModel,
     "release": models.Basis, "throttle": operate.Throttle, "limits": operate.Limits, "notify": operate.NotifyModel,
     "publish": models.PublishModel, "mail": operate.MailModel,
-    "webhook": operate.WebhookModel, "triggers": operate.TriggerModel,
+    "webhook": operate.WebhookModel, "triggers": operate.TriggerModel, "certificates": operate.CertificatesModel,
 }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_every_key_has_its_line(section: str, model: type[BaseModel]) -> None:
 
 
 def test_every_model_of_the_catalog_has_its_section() -> None:
-    known = {*MODELS.values(), models.TableModel, models.ColumnRule, models.Published}
+    known = {*MODELS.values(), models.TableModel, models.ColumnRule, models.Published, operate.SigningKey}
     named = {**vars(models), **vars(operate)}.values()
     parts = {m for m in named if isinstance(m, type) and issubclass(m, values.Strict)}
     assert parts - known == {values.Strict, models.Catalog}

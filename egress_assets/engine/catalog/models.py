@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from egress_assets.engine.catalog.fixed_names import Basis, PublishModel
-from egress_assets.engine.catalog.operate import Limits, NotifyModel, Throttle, TriggerModel
+from egress_assets.engine.catalog.operate import CertificatesModel, Limits, NotifyModel, Throttle, TriggerModel
 from egress_assets.engine.catalog.rows import CsvModel
 from egress_assets.engine.catalog.values import (
     Clock,
@@ -125,6 +125,7 @@ class Endpoints(Strict):
     stores: dict[Name, StoreModel]
     recipients: dict[Name, RecipientModel] = {}
     notify: NotifyModel | None = None
+    certificates: CertificatesModel | None = None
     triggers: dict[str, TriggerModel] = {}  # by path, for example /mirror/shop
 
     @field_validator("timezone")
@@ -196,6 +197,7 @@ class ScrubModel(Strict):
     detectors: list[str] | None = None  # default: all
     consistency: Literal["dataset", "table"] = "dataset"
     publish: dict[Name, PublishModel] = {}
+    log_settings: Literal["warn", "refuse"] = "warn"  # when the server would log the keys that it is sent
 
 
 class MirrorFrom(Strict):

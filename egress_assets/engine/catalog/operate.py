@@ -20,6 +20,29 @@ class Limits(Strict):
         return self
 
 
+class SigningKey(Strict):
+    """Where the private key of certificates is: never in the catalog itself."""
+
+    env: str | None = None
+    file: str | None = None
+    kms: str | None = Field(default=None, pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/.+$")
+
+    @model_validator(mode="after")
+    def _one(self) -> SigningKey:
+        if sum(each is not None for each in (self.env, self.file, self.kms)) != 1:
+            raise ValueError("give exactly one of `env`, `file` and `kms`")
+        return self
+
+
+class CertificatesModel(Strict):
+    """A signed certificate for every scrub that is one consistent whole."""
+
+    key: SigningKey
+    key_id: str = ""  # what signatures are labelled with; default: the public key's fingerprint
+    trusted: list[Value] = []  # public keys in PEM whose certificates count, besides the current one
+    required: bool = False  # a scrub without a certificate is not released
+
+
 class Throttle(Strict):
     """How fast a source is read at the most, all workers of a run together."""
 

@@ -43,6 +43,7 @@ RULES: Mapping[str, Schema] = {
     "Limits": _any_of("rows", "bytes"),
     "Throttle": _any_of("rows_per_second", "bytes_per_second"),
     "NotifyModel": _any_of("mail", "webhook"),
+    "SigningKey": _one_of("env", "file", "kms"),
     "TriggerModel": _one_of("token", "open"),
     "Basis": {
         "if": {"required": ["basis"], "properties": {"basis": {"const": "authorised"}}},

@@ -56,7 +56,8 @@ class Consignment:
         """The attempt that is delivered, for receipts."""
         entry = self.content.entry
         unit = str(self.content.manifest.unit)
-        return {"unit": unit, "attempt": entry.attempt, "manifest_digest": entry.manifest_digest}
+        told = {"unit": unit, "attempt": entry.attempt, "manifest_digest": entry.manifest_digest}
+        return told | ({"certificate": self.release.certificate} if self.release.certificate else {})
 
 
 def released_parent(platform: Platform, spec: Spec, date: str) -> tuple[Truth, Release]:

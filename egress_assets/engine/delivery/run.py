@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from egress_assets.engine.certificate.standing import repair
 from egress_assets.engine.delivery.allowance import require_allowance
 from egress_assets.engine.delivery.files import Consignment, consignment
 from egress_assets.engine.delivery.send import Dispatch
@@ -69,6 +70,7 @@ def _delivered(platform: Platform, spec: Spec, date: str, on: Listener) -> Stage
     watch = spec.watch(platform)
     watch.require_none()
     on(Tick("prepare", spec.title, unit="files"))  # what has to be converted or joined is made here
+    repair(platform, spec.parent, date)
     goods = consignment(platform, spec, date)
     settings = platform.provider.recipient(spec.recipient)
     transfer = open_transfer(spec.to.transfer_type, settings, recipient=spec.recipient)

@@ -115,6 +115,7 @@ class _Work:
             audience=draft.audience,
             basis=dict(release.basis),
             parents=truth.parents,
+            facts={"certificate": release.certificate} if release.certificate else {},
         )
 
     def _write(self, me: str, content: Content) -> ObjectRecord:

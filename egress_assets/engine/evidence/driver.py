@@ -293,6 +293,18 @@ class Evidence:
             if there is not None and (found := Hold.parse(there[0])).held:
                 yield found
 
+    # -------------------------------------------------------------------------------------------------- certificates
+    def certify(self, key: str, body: bytes) -> bytes:
+        """Put a certificate if its key is absent; the body that stands there, which is never changed.
+
+        Raises OutcomeUnknown.
+        """
+        verdict = self._drive(put_conditionally(key, body, None))
+        there = self.store.read(key) if verdict == "other" else None
+        if verdict == "unknown" or (verdict == "other" and there is None):
+            raise OutcomeUnknown(f"the certificate {key} could not be settled", hint="Run again: it is made then.")
+        return there[0] if there else body
+
     # -------------------------------------------------------------------------------------------------------- missed
     def miss(self, missed: Missed) -> bool:
         """Say that a date can't be made any more. False when it was said before: the first reason stays.

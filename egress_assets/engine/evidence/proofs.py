@@ -68,7 +68,7 @@ class Receipt:
     bytes: int
     era: int
     at: int  # microseconds, the sender's clock; for people
-    source: Mapping[str, str] = field(default_factory=dict)  # unit, attempt, manifest_digest
+    source: Mapping[str, str] = field(default_factory=dict)  # unit, attempt, manifest_digest, certificate
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property

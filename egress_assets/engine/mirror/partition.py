@@ -157,4 +157,5 @@ def draft_of(mirror: PartitionMirror, truth: Truth, records: list[ObjectRecord],
         audience=next((c.manifest.draft.audience for c in truth.contents.values()), ""),
         basis=dict(basis),
         parents=truth.parents,
+        facts={"certificate": release.certificate} if release and release.certificate else {},
     )

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from egress_assets.engine.certificate.standing import repair
 from egress_assets.engine.errors import Superseded
 from egress_assets.engine.evidence.failures import noted
 from egress_assets.engine.evidence.records import Pointer
@@ -52,6 +53,8 @@ def _run(platform: Platform, mirror: AnyMirror, date: str, *, again: bool, on: L
     calendar_of(platform, mirror).require_known(date, now())
     watch_of(platform, mirror).require_none()
     totals = Totals()
+    if isinstance(mirror, PartitionMirror):
+        repair(platform, mirror.parent, date)
     ended = None if again else _nothing_to_do(platform, mirror, date, totals)
     ended = ended or _mirrored(platform, mirror, date, on, totals)
     logger.info(

@@ -19,6 +19,7 @@ from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import Relation, TableDone
 from egress_assets.engine.errors import GateFailed
 from egress_assets.engine.evidence.records import CheckRecord
+from egress_assets.engine.scrub.detectors import VERSION
 from egress_assets.engine.scrub.policy import TablePolicy
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ def _covers(policy: TablePolicy, relation: Relation) -> CheckRecord:
 
 
 def _identifiers(done: TableDone, detectors: Sequence[str]) -> CheckRecord:
-    facts = {"detectors": list(detectors), "bytes": done.raw_bytes, "findings": dict(done.findings)}
+    facts = {"detectors": list(detectors), "detectors_version": VERSION, "bytes": done.raw_bytes}
+    facts |= {"findings": dict(done.findings)}
     return CheckRecord("no_direct_identifiers", not done.findings, facts)
 
 

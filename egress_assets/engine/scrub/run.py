@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from egress_assets.engine.certificate.standing import ensure, signer_of
 from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
@@ -36,6 +37,7 @@ from egress_assets.engine.scrub.policy import TablePolicy
 from egress_assets.engine.scrub.preflight import keys_are_logged
 from egress_assets.engine.scrub.spec import ScrubSpec, scrub_of, spec_digest
 from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, table_record
+from egress_assets.engine.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -53,17 +55,23 @@ def run(
 ) -> StageResult:
     """Scrub `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
 
+    Either way it ends with the certificate of what the pointer names, where the catalog has `certificates`.
+
     `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
     so. `quiet_hours="ignore"` begins within the source's. A run that DDL disturbs starts over on a new snapshot, three
     times in all. Memory: engine/dump/extract.py, and 2 MiB a worker for the scan.
 
     Raises Unclassified, TableMissing and SourceQuiet before the first row, KeyMissing, GateFailed and LimitExceeded
-    (the previous data stands, what was written is gone), CatalogError, SourceError's and StoreError's kinds.
+    (the previous data stands, what was written is gone), CatalogError, SourceError's and StoreError's kinds; and
+    CertificateInvalid when the data is true and something else lies where its certificate has to be.
     """
     unit = scrub_unit(dataset, scrub_of(platform, dataset).audience)
     with noted(platform.evidence, unit, date), placed(platform.catalog, dataset):
         spec = ScrubSpec.of(platform, dataset, date, tables)
-        return _scrubbed(spec, again=again, relabel=relabel, quiet_hours=quiet_hours, on=on)
+        signer_of(platform)  # a key that can't be had stops the run before the first row
+        result = _scrubbed(spec, again=again, relabel=relabel, quiet_hours=quiet_hours, on=on)
+        certificate = ensure(platform, spec.unit, date)
+        return replace(result, certificate=certificate.told if certificate else None)
 
 
 def _scrubbed(spec: ScrubSpec, *, again: bool, relabel: bool, quiet_hours: Quiet, on: Listener) -> StageResult:
@@ -158,11 +166,9 @@ class _Attempt:
         with open_snapshot(spec.settings(), spec.tables, application_name=name) as leader:
             at = self._tally.spent("lock", at)
             policies = spec.policies(leader.relations)
+            refuse = spec.scrub.log_settings == "refuse"
             keyed = spec.chain is not None or any(policy.domains for policy in policies.values())
-            logged = keyed and keys_are_logged(leader)
-            tasks = [task for policy in policies.values() for task in self._tasks(leader, policy)]
-            at = self._tally.spent("overlap", at) if spec.chain else at
-            done = self._read(leader, tasks)
+            logged = keyed and keys_are_logged(leader, refuse=refuse)
             at = self._tally.spent("scrub", at)
             checks = self._checked(leader, policies, done)
             at = self._tally.spent("gate", at)
@@ -260,6 +266,7 @@ class _Attempt:
         keys = spec.keys
         facts = {"server_version": leader.server_version, "milliseconds": self._tally.milliseconds()}
         facts |= {"epoch": keys.epoch, "keys_logged_by_server": keys_logged, OIDS: oids(leader.relations)}
+        facts |= {"egress_version": VERSION}
         return Draft(
             tables={
                 t: replace(table_record(done[t], wanted[t], self._going_on.get(t)), checks=checks[t])

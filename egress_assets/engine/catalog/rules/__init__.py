@@ -37,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     publishes.paths_stay_in_their_store,
     publishes.paths_say_their_format,
     publishes.published_names_do_not_meet,
+    release.required_certificates_can_be_made,
     places.prefixes_are_plain,
     places.places_do_not_overlap,
     places.mirrors_do_not_copy_what_we_write,

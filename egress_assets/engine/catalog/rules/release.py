@@ -78,6 +78,17 @@ def authorisations_name_who_gets_it(view: View) -> Iterator[Problem]:
             yield view.problem(*path, "recipients", text=text)
 
 
+def required_certificates_can_be_made(view: View) -> Iterator[Problem]:
+    said = view.endpoints.certificates
+    for dataset, model in view.datasets.items():
+        if said and said.required and model.scrub and model.scrub.consistency == "table":
+            text = (
+                "endpoints.yaml requires certificates, and a scrub of `consistency: table` gets none: "
+                "leave `consistency` out, or `required`"
+            )
+            yield view.problem(dataset, "scrub", "consistency", text=text)
+
+
 def authorisations_that_lapsed(view: View) -> Iterator[Problem]:
     """Apart from the other rules: what holds today ends by itself, and must not stop the datasets beside it."""
     for path, _, release in _releases(view):
