@@ -98,14 +98,13 @@ def _lines(checked: Checked, seen: list[Seen], bad: list[Seen]) -> list[str | Sh
 
 
 def said_of(platform: Platform, unit: Unit, date: str) -> str:
-    """For a unit's line: the key id of its certificate, or that it has none; '' where none can be."""
-    from egress_assets.engine.certificate.standing import certified, standing
+    """For a unit's line: whether a trusted key has certified it; '' for what is no scrub."""
+    from egress_assets.engine.certificate.standing import standing
+    from egress_assets.engine.certificate.stored import certified
 
     pointer = platform.evidence.pointer(unit, date) if unit.stage == "scrub" else None
     if pointer is None:
         return ""
     if platform.catalog.endpoints.certificates is None:
-        there = certified(platform.evidence, pointer)
-        return f"{there.key_id}, not verified" if there else "no certificate"
-    found = standing(platform, pointer)
-    return found.key_id if found else "no certificate"
+        return "not verified" if certified(platform.evidence, pointer) else "no certificate"
+    return "verified" if standing(platform, pointer) else "no certificate"

@@ -60,6 +60,9 @@ def _held(catalog: Catalog) -> list[str]:
 
 
 dataset_argument = click.argument("dataset", shell_complete=_complete(lambda catalog: catalog.datasets))
+optional_dataset_argument = click.argument(
+    "dataset", required=False, shell_complete=_complete(lambda catalog: catalog.datasets)
+)
 mirror_argument = click.argument(
     "name", shell_complete=_complete(lambda catalog: [m for d in catalog.datasets.values() for m in d.mirrors])
 )

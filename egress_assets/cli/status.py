@@ -12,7 +12,7 @@ from egress_assets.cli._output import Shown, emit, number, size
 from egress_assets.cli._state import State
 
 if TYPE_CHECKING:
-    from egress_assets.engine.certificate.standing import uncertified
+    from egress_assets.engine.certificate.stored import uncertified
     from egress_assets.engine.drift import Drift
     from egress_assets.engine.status import Row
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import parent_of
-from egress_assets.engine.certificate.standing import certified
+from egress_assets.engine.certificate.stored import certified
 from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.proofs import Receipt
 from egress_assets.engine.evidence.records import Manifest, Pointer, TableRecord, canonical, digest

@@ -14,7 +14,6 @@ from datetime import timedelta
 
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.catalog.units import dataset_of
-from egress_assets.engine.certificate.standing import ensure, standing
 from egress_assets.engine.errors import CatalogError, EgressError
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.partition import now
@@ -76,6 +75,8 @@ def _sweep(platform: Platform, unit: Unit, date: str, store: str, kept: Kept) ->
 
 def _certify(platform: Platform, unit: Unit, date: str, kept: Kept) -> None:
     """The certificate that a run did not live to make."""
+    from egress_assets.engine.certificate.standing import ensure, standing  # loads `cryptography`
+
     try:
         pointer = platform.evidence.pointer(unit, date) if unit.stage == "scrub" else None
         if pointer and not standing(platform, pointer):

@@ -17,7 +17,6 @@ from typing import Any, Literal, final
 from zoneinfo import ZoneInfo
 
 from egress_assets.engine.catalog.models import Basis
-from egress_assets.engine.certificate.standing import standing
 from egress_assets.engine.errors import ReleaseRefused
 from egress_assets.engine.evidence.records import Entry, Manifest, Pointer, TableRecord
 from egress_assets.engine.layout import Unit
@@ -295,6 +294,8 @@ def _certificate(platform: Platform, truth: Truth, said: Mapping[str, Any]) -> s
     if wanted is None or said["basis"] != "scrubbed":
         return ""
     if pointer.unit.stage == "scrub":
+        from egress_assets.engine.certificate.standing import standing  # loads `cryptography`
+
         found = standing(platform, pointer)
         digest = found.digest if found else ""
     else:

@@ -120,7 +120,8 @@ def test_every_endpoint_of_the_sandbox_answers_a_ping(sandbox: Path):
     catalog = load_catalog(ROOT / "catalog", env="sandbox")
     from resources.endpoints import resources
 
-    answers = {key: found.ping() for key, found in resources(catalog, "sandbox").items() if not key.startswith("key_")}
+    given = resources(catalog, "sandbox").items()
+    answers = {key: found.ping() for key, found in given if "key" not in key.split("_")}
     assert all(answers.values())
     assert "PostgreSQL" in answers["source_shop_db"]
 

@@ -441,7 +441,7 @@ def test_a_server_that_logs_parameters_is_warned_of_and_the_manifest_says_so(ben
     bench.execute(f"ALTER DATABASE \"{bench.database}\" SET log_statement = 'all'")
     loud = run(bench.platform(), "d", bench.date, again=True)
     assert (quiet.facts["keys_logged_by_server"], loud.facts["keys_logged_by_server"]) == (False, True)
-    assert "derived keys will be in the server's log" in caplog.text
+    assert "may write derived keys to its log: log_statement = all; set log_parameter_max_length = 0" in caplog.text
     bench.execute(f'ALTER DATABASE "{bench.database}" SET log_parameter_max_length = 0')
     assert run(bench.platform(), "d", bench.date, again=True).facts["keys_logged_by_server"] is False
 

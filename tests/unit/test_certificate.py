@@ -19,8 +19,9 @@ from egress_assets.engine.catalog.operate import CertificatesModel
 from egress_assets.engine.certificate import dsse
 from egress_assets.engine.certificate.check import check, examine, in_folder
 from egress_assets.engine.certificate.keys import LocalSigner, fingerprint, load_public, new_private_pem, public_pem
-from egress_assets.engine.certificate.standing import certified, ensure, repair, standing, uncertified
+from egress_assets.engine.certificate.standing import ensure, repair, standing
 from egress_assets.engine.certificate.statement import entries_digest
+from egress_assets.engine.certificate.stored import certified, uncertified
 from egress_assets.engine.errors import CatalogError, CertificateInvalid, ReleaseRefused, StoreUnavailable
 from egress_assets.engine.evidence.records import canonical
 from egress_assets.engine.layout import mirror_unit

@@ -12,11 +12,13 @@ import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from egress_assets.engine.certificate.keys import PublicKey, Signer, is_signed
 from egress_assets.engine.errors import CertificateInvalid
 from egress_assets.engine.evidence.records import canonical
+
+if TYPE_CHECKING:
+    from egress_assets.engine.certificate.keys import PublicKey, Signer
 
 IN_TOTO = "application/vnd.in-toto+json"
 
@@ -43,6 +45,8 @@ class Envelope:
 
     def verified_by(self, keys: Iterable[PublicKey]) -> tuple[Signature, PublicKey] | None:
         """The first signature that one of the keys has made, and that key; None when there is none."""
+        from egress_assets.engine.certificate.keys import is_signed  # loads `cryptography`; who only shows needs none
+
         signed, known = pae(self.payload_type, self.payload), tuple(keys)
         pairs = ((signature, key) for signature in self.signatures for key in known)
         return next((pair for pair in pairs if is_signed(pair[1], pair[0].value, signed)), None)

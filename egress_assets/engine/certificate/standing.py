@@ -12,7 +12,6 @@ at one key, if absent: one body stands. A new signing key has keys of its own he
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -20,14 +19,13 @@ from egress_assets.engine.catalog.operate import CertificatesModel
 from egress_assets.engine.certificate import dsse
 from egress_assets.engine.certificate.keys import LocalSigner, PublicKey, Signer, fingerprint, load_public
 from egress_assets.engine.certificate.statement import entries_digest, lacking, statement
+from egress_assets.engine.certificate.stored import stored
 from egress_assets.engine.errors import CatalogError, CertificateInvalid, EgressError
-from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.reader import Tables
 from egress_assets.engine.evidence.records import Pointer, canonical
-from egress_assets.engine.layout import Unit, certificate_key, certificate_prefix, parse_certificate_key
+from egress_assets.engine.layout import Unit, certificate_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import Certified
-from egress_assets.engine.seen import Seen, Slot
 
 logger = logging.getLogger(__name__)
 
@@ -97,38 +95,6 @@ def standing(platform: Platform, pointer: Pointer) -> Certificate | None:
     found = (each for key, body in there if (each := _believed(key, body, keys)))
     rank = {fingerprint(key): place for place, key in enumerate(keys)}
     return min(found, key=lambda each: rank[fingerprint(each.signed_by)], default=None)
-
-
-def stored(evidence: Evidence, pointer: Pointer) -> Iterator[tuple[str, bytes]]:
-    """(key, body) of all that lie there for the pointer's entry set, believed or not: one a signing key."""
-    prefix = certificate_prefix(pointer.unit, pointer.date, entries_digest(pointer))
-    for listed in evidence.store.list(prefix):
-        if there := evidence.store.read(listed.key):
-            yield listed.key, there[0]
-
-
-def certified(evidence: Evidence, pointer: Pointer) -> Certified | None:
-    """What lies there for the pointer's entry set, told without asking for a key: for those who only show it."""
-    for key, body in stored(evidence, pointer) if pointer.unit.stage == "scrub" else ():
-        try:
-            return Certified(key, sha256(body).hexdigest(), dsse.parse(body).signatures[0].key_id)
-        except CertificateInvalid as error:
-            logger.warning("not shown: %s: %s", key, error)
-    return None
-
-
-def uncertified(evidence: Evidence, seen: Seen) -> set[Slot]:
-    """Scrubs among what was seen that no certificate lies there for. One listing a unit, no signature is checked."""
-    pointers = {slot: truth.pointer for slot, truth in seen.truths.items() if slot[0].stage == "scrub"}
-    signed: set[tuple[Unit, str, str]] = set()
-    for unit in {unit for unit, _ in pointers}:
-        first = min(date for other, date in pointers if other == unit)
-        prefix = certificate_prefix(unit)
-        signed |= {
-            parse_certificate_key(listed.key)
-            for listed in evidence.store.list(prefix, start_after=f"{prefix}date={first}")
-        }
-    return {slot for slot, pointer in pointers.items() if (*slot, entries_digest(pointer)) not in signed}
 
 
 def _believed(key: str, body: bytes, keys: list[PublicKey]) -> Certificate | None:

@@ -59,6 +59,11 @@ class MasterKey:
             raise KeyMissing(f"the scrub key has {len(secret)} bytes, {SHORTEST} random ones are the least", hint=_HINT)
         return MasterKey(secret)
 
+    @property
+    def length(self) -> int:
+        """Bytes of the secret."""
+        return len(self._secret)
+
     def audience(self, audience: str, epoch: str) -> AudienceKeys:
         return AudienceKeys(self, audience, epoch)
 
