@@ -12,7 +12,6 @@ from egress_assets.cli._output import Shown, emit, number, size
 from egress_assets.cli._state import State
 
 if TYPE_CHECKING:
-    from egress_assets.engine.certificate.stored import uncertified
     from egress_assets.engine.drift import Drift
     from egress_assets.engine.status import Row
 
@@ -26,6 +25,7 @@ _NUMBERS = frozenset({"generation", "tables", "rows", "bytes"})
 @click.pass_obj
 def command(state: State, days: int) -> None:
     """Show what each date of each unit has come to, from evidence alone."""
+    from egress_assets.engine.certificate.stored import uncertified
     from egress_assets.engine.drift import tables_gone, units_gone
     from egress_assets.engine.partition import now
     from egress_assets.engine.seen import look

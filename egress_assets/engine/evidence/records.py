@@ -8,6 +8,7 @@
     claims/<recipient>/<digest>           Claim
     receipts/D/<identity>                 Receipt
     ledger/<n>                            Entry of the hash chain
+    certificates/<unit>/date=D/<digest>/<key>.json   a DSSE envelope, whose format is DSSE's
 
 Canonical JSON: UTF-8, keys sorted, no spaces, no floats; so equal records are equal bytes, and a digest of a record is
 the sha256 of its bytes.

@@ -169,6 +169,9 @@ class _Attempt:
             refuse = spec.scrub.log_settings == "refuse"
             keyed = spec.chain is not None or any(policy.domains for policy in policies.values())
             logged = keyed and keys_are_logged(leader, refuse=refuse)
+            tasks = [task for policy in policies.values() for task in self._tasks(leader, policy)]
+            at = self._tally.spent("overlap", at) if spec.chain else at
+            done = self._read(leader, tasks)
             at = self._tally.spent("scrub", at)
             checks = self._checked(leader, policies, done)
             at = self._tally.spent("gate", at)
