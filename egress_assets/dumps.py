@@ -10,6 +10,13 @@ from egress_assets.running import Event, perform
 from egress_assets.specs import specs
 from egress_assets.stages import Engine, Stage
 
+_HELD = "`{table}` as the source held it, in one snapshot with the dataset's other tables."
+_ROWS = {
+    "full": f"Every row of {_HELD}",
+    "window": f"The date's rows of {_HELD}",
+    "incremental": f"What is new or changed since the date before in {_HELD}",
+}
+
 
 def stage(catalog: Catalog, dataset: str) -> Stage | None:
     """The dump of a dataset, where its catalog file asks for one."""
@@ -38,9 +45,7 @@ def assets(dump: Stage, engine: Engine) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         **dump.op,
-        specs=specs(
-            dump, "Every row of `{table}` as the source held it, in one snapshot with the dataset's other tables."
-        ),
+        specs=specs(dump, _ROWS[dump.catalog.dataset(dump.dataset).extract]),
         can_subset=True,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:

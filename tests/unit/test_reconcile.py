@@ -372,3 +372,42 @@ def test_the_cursor_is_bounded_by_the_dates_that_are_looked_at(well: World):
     assert well.cursor.asked
     well.later(timedelta(days=80)).tick()
     assert LAST not in well.cursor.asked.values()
+
+
+# ------------------------------------------------------------------------------------------------------------- in order
+def in_order() -> World:
+    """Incremental: each date continues from the one before. Two dates lack after the first."""
+    model = catalog().model_dump(by_alias=True, exclude_none=True)
+    model["datasets"]["events"] |= {"extract": "incremental", "tables": {"public.e": {"watermark": "at"}}}
+    world = World(catalog=Catalog.model_validate(model)).all_well()
+    world.sight.pointed -= {(EVENTS, BEFORE), (EVENTS, LAST)}
+    return world
+
+
+def test_of_an_incremental_dataset_only_the_oldest_missing_date_is_asked_for():
+    world = in_order()
+    assert said(world.asks()) == [("events", BEFORE, ())]
+    world.events(BEFORE)
+    assert said(world.asks()) == [("events", LAST, ())]
+
+
+def test_a_window_dataset_has_no_order():
+    world = World().all_well()
+    world.sight.pointed -= {(EVENTS, BEFORE), (EVENTS, LAST)}
+    assert said(world.asks()) == [("events", BEFORE, ()), ("events", LAST, ())]
+
+
+def test_a_date_that_failed_because_it_was_out_of_turn_waits_for_the_one_before():
+    world = in_order()
+    world.fail(EVENTS, BEFORE, ago=HOUR)
+    world.fail(EVENTS, LAST, ago=HOUR)
+    assert said(world.tick().asks) == [("events", BEFORE, ())]
+    world.events(BEFORE)
+    del world.sight.failures[EVENTS, BEFORE]
+    assert said(world.tick().asks) == [("events", LAST, ())]
+
+
+def test_while_the_oldest_date_fails_for_good_no_later_one_is_tried():
+    world = in_order()
+    world.fail(EVENTS, BEFORE, ago=HOUR, retryable=False)
+    assert world.asks() == ()

@@ -165,7 +165,7 @@ class TableModel(Strict):
     window: str | None = None
     watermark: str | None = None
     overlap: Overlap | None = None
-    late: Literal["count", "ignore"] = "count"  # rows written since and dated below the overlap
+    late: Literal["count", "ignore"] | None = None  # rows written since and dated below the overlap; default: count
     where: Condition | None = None
     select: Annotated[list[str], Field(min_length=1)] | None = None
     columns: dict[str, ColumnRule] = {}
@@ -326,7 +326,7 @@ class DatasetModel(Strict):
             return f"`window` does nothing in a dataset of `extract: {self.extract}`"
         if self.extract == "incremental" and table.watermark is None:
             return "`extract: incremental` needs the column that grows with each change: `watermark: <column>`"
-        said = sorted({"watermark", "overlap", "late"} & table.model_fields_set)
+        said = [name for name in ("watermark", "overlap", "late") if getattr(table, name) is not None]
         if self.extract != "incremental" and said:
             return f"`{said[0]}` does nothing in a dataset of `extract: {self.extract}`"
         if table.select is not None and self.scrub:

@@ -104,7 +104,7 @@ def _raw_table() -> Schema:
         "window": {"type": "string"},
         "watermark": {"type": "string"},
         "overlap": plain(TypeAdapter(Overlap).json_schema()),
-        "late": {"enum": ["count", "ignore"], "default": "count"},
+        "late": {"enum": ["count", "ignore"]},
         "where": {"type": "string", "minLength": 1},
         "select": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
     }
