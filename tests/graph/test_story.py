@@ -1,6 +1,7 @@
 """What a materialisation tells: numbers, rows that passed the gate, where columns come from, what has changed."""
 
 import base64
+import dataclasses
 import json
 import sys
 from collections.abc import Mapping
@@ -114,6 +115,18 @@ def records(value: Any) -> list[dict[str, Any]]:
 
 def svg(markdown: str) -> str:
     return base64.b64decode(markdown.partition("base64,")[2].removesuffix(")")).decode()
+
+
+def test_an_incremental_date_says_from_where_and_which_rows_need_a_word(shop: Platform):
+    says = {"column": "at", "watermark": "2026-11-19 23:59:00+00", "after": "2026-11-18/a/d", "begins": "", "again": ""}
+    says |= {"late_rows": 3, "ahead_rows": 0, "missed_rows": None, "snapshot": "7:9:", "key_id": "k"}
+    result = made(shop)
+    tables = {**result.tables, A: dataclasses.replace(result.tables[A], continues=says)}
+    found = told(shop, dataclasses.replace(result, tables=tables))
+    assert (found["continues_from"], found["watermark"]) == ("2026-11-18", "2026-11-19 23:59:00+00")
+    assert (found["late_rows"], found["ahead_rows"]) == (3, 0)
+    assert not {"missed_rows", "begins", "again", "snapshot", "key_id"} & found.keys()
+    assert "watermark" not in told(shop, result)
 
 
 # ----------------------------------------------------------------------------------------------------------------- rows

@@ -163,6 +163,22 @@ DATASET = {
         RAW.replace("dump: {}", "dump: {}\nextract: window"),
         "shop.yaml:6: tables.public.orders: `extract: window` needs the column that dates a row",
     ),
+    "incremental without watermark": (
+        RAW.replace("dump: {}", "dump: {}\nextract: incremental"),
+        "shop.yaml:6: tables.public.orders: `extract: incremental` needs the column that grows with each change",
+    ),
+    "watermark without extract": (
+        RAW.replace("public.orders: {}", "public.orders: {watermark: at}"),
+        "shop.yaml:5: tables.public.orders: `watermark` does nothing in a dataset of `extract: full`",
+    ),
+    "overlap of a window": (
+        RAW.replace("dump: {}", "dump: {}\nextract: window").replace("orders: {}", "orders: {window: at, overlap: 1h}"),
+        "shop.yaml:6: tables.public.orders: `overlap` does nothing in a dataset of `extract: window`",
+    ),
+    "an overlap of nothing": (
+        RAW.replace("public.orders: {}", "public.orders: {watermark: at, overlap: 0}"),
+        "shop.yaml:5: tables.public.orders.overlap: 0 is no overlap: write a duration such as 1h",
+    ),
     "columns of a raw dump that are named twice": (
         RAW.replace("public.orders: {}", "public.orders: {select: [a, b, a, b]}"),
         "shop.yaml:5: tables.public.orders: `select` names a, b twice",
