@@ -23,9 +23,10 @@ from typing import Any, BinaryIO
 
 import psycopg
 
-from egress_assets.engine.dump.copying import Stopped, copy_part
+from egress_assets.engine.dump.copying import Stopped, copy_part, widen
 from egress_assets.engine.dump.snapshot import joined
 from egress_assets.engine.dump.source import SourceSettings, cancel, connect, hang_up
+from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import Cell, PartTask
 from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import EgressError
@@ -74,6 +75,8 @@ class Worker:
         settings = SourceSettings.model_validate(hello["source"])
         store = open_store(StoreSettings.model_validate(hello["store"]))
         self._connection = connect(settings, application_name=hello["name"])
+        with reworded(settings.title()):
+            widen(self._connection)
         while (message := self._next()) is not None:
             self._one(task_of(message["task"]), hello["snapshot"], store)
 

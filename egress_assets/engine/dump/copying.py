@@ -3,12 +3,18 @@
 Two threads: one reads and hashes, the other compresses and uploads (and holds the store's own part threads), so that
 the server's CSV formatting, which is the limit at about 100 MB/s a core, never waits for the network.
 
-Memory: (256 KiB + the largest row) x 10 chunks between the threads, plus what `Store.upload` says.
+What a byte costs here decides how fast two workers are on two cores, where the server formats its CSV too. So rows are
+taken in a loop that does nothing else, and the server's small packets are let come together before they are fetched.
+
+Memory: (768 KiB + the largest row) x 6 chunks between the threads, plus what `Store.upload` says.
 """
 
 from __future__ import annotations
 
+import fcntl
 import select
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,8 +33,18 @@ from egress_assets.engine.errors import SourceUnavailable
 from egress_assets.engine.stores import Store
 from egress_assets.engine.stream import Abandoned, Handover, compressed
 
-CHUNK = 256 * 1024  # bytes; rows are gathered to this size: a hand-over costs 20 us, a row 0.4 us
-_SLICE = 500  # milliseconds that a wait for the server lasts before the stop flag is looked at
+CHUNK = 256 * 1024
+"""Bytes to which rows are gathered, and at most what libpq holds (widen) more: a hand-over costs 20 us, a row 0.25."""
+
+_DEPTH = 4  # chunks that wait between the threads
+_SLICE = 0.5  # seconds that a wait for the server lasts before the stop flag is looked at
+_ENOUGH = 64 * 1024
+_MOMENT = 0.0005
+"""The server sends 8 KiB at a time, and who waits for it wakes up as often. With less than `_ENOUGH` bytes there it is
+left alone for `_MOMENT` seconds, in which it sends about as much: 0.45 s of processor time instead of 0.9 for 374 MB of
+mixed rows, 30,000 wake-ups less. The end of a cell comes as much later."""
+
+_WIDE = 500_000  # bytes
 _TELL_EVERY = 0.5  # seconds
 
 Progress = Callable[[int, int], None]
@@ -86,7 +102,7 @@ class _Reading:
     def __init__(
         self, connection: psycopg.Connection, task: PartTask, *, stop: threading.Event, tell: Progress, pace: Pace
     ) -> None:
-        self.chunks = Handover()
+        self.chunks = Handover(_DEPTH)
         self.done: list[CellDone] = []
         self.findings: dict[str, Any] = {}
         self._connection, self._task, self._stop, self._tell, self._pace = connection, task, stop, tell, pace
@@ -132,29 +148,24 @@ class _Reading:
 
         At a pace the chunks are smaller, and each is followed by the wait that it takes.
         """
-        get, held, rows = pgconn.get_copy_data, bytearray(), 0
-        full, most = self._piece()
-        while True:
-            size, data = get(1)
-            if size > 0:
-                held += data
-                rows += 1
-                if len(held) >= full or rows >= most:
-                    yield self._counted(held, rows)
-                    self._slow_down()
-                    held.clear()
-                    rows = 0
-                    full, most = self._piece()
-            elif size == 0:
-                self._ready(pgconn)
-            else:
-                break
-        if held:
-            yield self._counted(held, rows)
+        held, rows, said = bytearray(), 0, 0
+        full, most, at_once = self._piece()
+        while said >= 0:
+            taken, said = _take(pgconn.get_copy_data, held, at_once)
+            rows += taken
+            if held and (said < 0 or len(held) >= full or rows >= most):
+                yield self._counted(held, rows)
+                self._slow_down()
+                held.clear()
+                rows = 0
+                full, most, at_once = self._piece()
+            if said == 0:
+                self._ready(pgconn, enough=_ENOUGH)
 
-    def _piece(self) -> tuple[int, int]:
-        """Bytes and rows to gather; whichever is reached first."""
-        return min(CHUNK, self._pace.piece("bytes")), self._pace.piece("rows")
+    def _piece(self) -> tuple[int, int, int]:
+        """Bytes and rows to gather, whichever is reached first, and rows to take before that is looked at."""
+        size, rows = self._pace.piece("bytes"), self._pace.piece("rows")
+        return min(CHUNK, size), rows, 1 if min(size, rows) < sys.maxsize else sys.maxsize
 
     def _counted(self, held: bytearray, rows: int) -> bytes:
         self._rows += rows
@@ -164,16 +175,22 @@ class _Reading:
     def _slow_down(self) -> None:
         """In slices: a cancelled run, an upload that failed and a larger share end the wait. Raises Stopped."""
         while (seconds := self._pace.owed()) > 0:
-            if self._stop.wait(min(seconds, _SLICE / 1000)):
+            if self._stop.wait(min(seconds, _SLICE)):
                 raise Stopped
             if self.chunks.is_abandoned:
                 raise Abandoned
 
-    def _ready(self, pgconn: pq.abc.PGconn) -> None:
-        """Wait until the server has sent something. Raises Stopped."""
-        while not select.select([pgconn.socket], [], [], _SLICE / 1000)[0]:
-            if self._stop.is_set():
-                raise Stopped
+    def _ready(self, pgconn: pq.abc.PGconn, *, enough: int = 0) -> None:
+        """Wait until the server has sent something, and a moment longer where that is less than `enough` bytes.
+
+        A wait that brought nothing fetches too: under TLS bytes may lie in OpenSSL that the socket knows nothing of.
+        Raises Stopped.
+        """
+        if select.select([pgconn.socket], [], [], _SLICE)[0]:
+            if enough and _arrived(pgconn.socket) < enough:
+                time.sleep(_MOMENT)
+        elif self._stop.is_set():
+            raise Stopped
         pgconn.consume_input()
 
     def _advance(self, size: int) -> None:
@@ -186,10 +203,34 @@ class _Reading:
             self._tell(self._bytes, self._rows)
 
 
+def widen(connection: psycopg.Connection) -> None:
+    """Have libpq fetch up to 512 KiB at once: its buffer starts at 16 and grows with the largest message, for good."""
+    connection.execute("SELECT repeat('x', %s)", (_WIDE,))
+
+
+def _take(get: Callable[[int], tuple[int, memoryview]], held: bytearray, most: int) -> tuple[int, int]:
+    """Append the rows that libpq has, at most `most`: how many, and what it said last (0: wait, -1: the end).
+
+    The innermost loop: 0.25 us a row. Measured and slower: keeping the rows and joining them (its small blocks leave
+    the cache), `map` in place of the loop.
+    """
+    for taken in range(most):
+        size, data = get(1)
+        if size <= 0:
+            return taken, size
+        held += data
+    return most, 1
+
+
+def _arrived(descriptor: int) -> int:
+    """Bytes that the kernel has for a socket, encrypted or not."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
 def _start(pgconn: pq.abc.PGconn, query: str, ready: Callable[[pq.abc.PGconn], None]) -> None:
     pgconn.send_query(query.encode())
     while pgconn.flush():
-        select.select([], [pgconn.socket], [], _SLICE / 1000)
+        select.select([], [pgconn.socket], [], _SLICE)
     while pgconn.is_busy():
         ready(pgconn)
     result = pgconn.get_result()
