@@ -242,7 +242,7 @@ def test_latency_on_both_sides_changes_no_byte(far):
     assert far.truth() == far.rows()
 
 
-@pytest.mark.parametrize(("how", "after"), [("reset", 9 * MIB), ("end", 100_000)])
+@pytest.mark.parametrize(("how", "after"), [("reset", 9 * MIB), ("end", 700_000)])
 def test_a_connection_lost_during_copy_is_an_error_and_the_previous_truth_stands(stands, how, after):
     stands.source.strike(how, after, only=b"egress worker")
     stands.fails(SourceUnavailable, r"table public\.big: the connection was lost")
@@ -358,7 +358,7 @@ def weather(far: Far, seed: int) -> None:
         failure = error
     assert failure is None or failure.retryable, failure
     assert far.truth() == (before if failure else far.rows())
-    far.place.db.run("UPDATE big SET id = id + 1 WHERE id % 1000 = 0")
+    far.place.db.run("UPDATE big SET body = body || 'x' WHERE id % 1000 = 0")
     far.is_right_once_healed()
 
 
@@ -371,4 +371,4 @@ def test_whatever_fails_wherever_the_rows_are_right_or_the_previous_ones_stand(s
 def test_two_hundred_storms(stands):
     for seed in range(1000, 1200):
         weather(stands, seed)
-        stands.place.db.run("UPDATE big SET id = id + 1 WHERE id % 1000 = 1")
+        stands.place.db.run("UPDATE big SET body = body || 'y' WHERE id % 1000 = 1")
