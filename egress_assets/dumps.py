@@ -32,7 +32,7 @@ def stage(catalog: Catalog, dataset: str) -> Stage | None:
         endpoints=frozenset({f"source_{model.source}", f"store_{store}", f"store_{catalog.endpoints.evidence.store}"}),
         kinds=frozenset({"postgres", "csv"}),
         declared=f"{dataset}.tables",
-        said=(model.dump, model.extract),
+        said=(model.dump and model.dump.model_copy(update={"publish": {}}), model.extract),
         tables=tables,
         parents=dict.fromkeys(tables, (dg.AssetKey(source_key(dataset)),)),
         store=store,

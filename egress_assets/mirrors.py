@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from egress_assets import automation
+from egress_assets.engine.catalog.layouts import layout_of
 from egress_assets.engine.catalog.models import Catalog, MirrorFrom, MirrorModel, Published
 from egress_assets.engine.layout import mirror_unit
 from egress_assets.running import Event, perform
@@ -65,7 +66,9 @@ def _description(mirror: Stage, name: str) -> str:
         copied = f"Everything below `{model.from_.prefix}` of the foreign store `{model.from_.store}`"
     elif isinstance(model, Published):
         flag = ", the flag last" if model.publish.flag else ""
-        return f"The tables of a date of `{mirror.dataset}` as `{model.publish.path}` in `{mirror.store}`{flag}."
+        names = layout_of(mirror.dataset, mirror.catalog.dataset(mirror.dataset), model)
+        example = names.key(names.tables[0], mirror.calendar.start.isoformat())
+        return f"The tables of a date of `{mirror.dataset}` under fixed names in `{mirror.store}`: `{example}`{flag}."
     else:
         copied = f"The objects of a date of `{mirror.dataset}`"
     return f"{copied}, copied to `{mirror.store}` and verified there."

@@ -32,7 +32,7 @@ def stage(catalog: Catalog, dataset: str) -> Stage | None:
         | certifying(catalog),
         kinds=frozenset({"postgres", "csv", "scrub"}),
         declared=f"{dataset}.tables",
-        said=(model.scrub, model.extract),
+        said=(model.scrub and model.scrub.model_copy(update={"publish": {}}), model.extract),
         tables=tables,
         parents=dict.fromkeys(tables, (dg.AssetKey(source_key(dataset)),)),
         store=store,

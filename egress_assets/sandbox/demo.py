@@ -129,11 +129,7 @@ def _show(console: Console, platform: Platform, sandbox: Sandbox, date: str) -> 
 def _objects(platform: Platform, store: str, date: str) -> dict[str, int]:
     """What the pointers of the date name in a store, with lengths; leftovers of older attempts are not shown."""
     listed = platform.store(store).list("")
-    return {
-        each.key: each.bytes
-        for each in listed
-        if f"date={date}/" in each.key and not each.key.endswith("_manifest.json")
-    }
+    return {each.key: each.bytes for each in listed if date in each.key and not each.key.endswith("_manifest.json")}
 
 
 def _files(folder: Path) -> list[Path]:

@@ -31,10 +31,11 @@ def test_the_shop_goes_from_its_source_through_scrubs_into_mirror_and_delivery(u
     ui.picture("lineage-shop")
 
 
-def test_events_go_from_their_source_through_dumps_into_the_mirror(ui: Ui):
-    found = named(ui.lineage("events", nodes=4))
+def test_events_go_from_their_source_through_dumps_into_the_mirrors(ui: Ui):
+    found = named(ui.lineage("events", nodes=5))
     dumps = {f"dump/events/public/{table}" for table in ("clicks", "page_views")}
-    assert found == {dump: {"mirror/events"} for dump in dumps} | {"source/events": dumps, "mirror/events": set()}
+    mirrors = {"mirror/events", "mirror/events_files"}
+    assert found == {**dict.fromkeys(dumps, mirrors), "source/events": dumps, **{each: set() for each in mirrors}}
     ui.picture("lineage-events")
 
 

@@ -107,6 +107,7 @@ def test_every_asset_points_at_the_line_that_declares_it(shipped: dg.Definitions
         named = dict.fromkeys(("mirror", "bucket_policy"), f"{key.path[-1]}:")
         named |= {"source": "source", "delivery": "/".join(key.path[1:]), "overview": "evidence:"}
         name = named.get(key.path[0], f"{'.'.join(key.path[-2:])}:")
+        name = {"events_files:": "files:"}.get(name, name)  # a publish is written below its stage
         assert name in line or key.path[0] == "source"
 
 

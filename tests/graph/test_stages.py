@@ -10,10 +10,14 @@ from egress_assets.definitions import accepted, build
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import parse_asset_key
+from egress_assets.engine.mirror.run import run as publish
 from egress_assets.graph import ops
+from egress_assets.results import metadata
 from egress_assets.specs import specs
 from egress_assets.stages import Stage
 from tests.graph.conftest import ENDPOINTS, SHOP, StandIn
+from tests.platforms import DATE, NOW
+from tests.publishes import UNIT, lying, made
 
 Load = Callable[..., Catalog]
 ODD = ("public.order_items", "public.name#sft", "public.orders_gate", "public._", "Sales Ö.Zwölf Z%", "a.b.c", "a__b.c")
@@ -153,3 +157,40 @@ def test_a_scrub_has_a_blocking_gate_of_each_date(load: Load, engine: StandIn):
     found = [graph.get_check_spec(key) for key in keys]
     assert {(spec.name, spec.blocking, spec.asset_key.path[0]) for spec in found} == {("gate", True, "scrub")}
     assert all(spec.partitions_def == graph.get(spec.asset_key).partitions_def for spec in found)
+
+
+# -------------------------------------------------------------------------------------------------------------- publish
+PUBLISH = """{publish: {files: {to: lake, path: "x/{date}/{table}.{ext}", flag: "x/{date}/done"}}}"""
+
+
+def test_a_publish_is_a_mirror_of_its_stage_with_a_name_that_no_other_dataset_can_have(load: Load, engine: StandIn):
+    said = SHOP.replace("dump: {}", f"dump: {PUBLISH}")
+    catalog = load(shop=said)
+    stage = by_name(catalog)["mirror__shop_files"]
+    assert {key.path[0] for key in stage.parents[""]} == {"dump"}
+    assert stage.endpoints == {"store_lake", "store_evidence"}
+    graph = build(catalog, engine=engine).resolve_asset_graph()
+    node = graph.get(dg.AssetKey(["mirror", "shop_files"]))
+    assert node.automation_condition is not None
+    assert "under fixed names in `lake`: `x/2026-03-01/customers.csv.zst`, the flag last" in (node.description or "")
+    (place,) = node.metadata["dagster/code_references"].code_references
+    assert "publish:" in Path(place.file_path).read_text().splitlines()[place.line_number - 1]
+
+
+def test_another_path_makes_what_was_published_outdated_and_nothing_else(load: Load):
+    said = SHOP.replace("dump: {}", f"dump: {PUBLISH}")
+    before, after = versions(load(shop=said)), versions(load(shop=said.replace('path: "x/', 'path: "y/')))
+    assert {key for key in before if before[key] != after[key]} == {"mirror/shop_files"}
+
+
+def test_a_published_date_is_materialised_with_the_numbers_of_any_mirror(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("EGRESS_NOW", NOW)
+    p = made()
+    stage = next(stage for stage in ops(p.catalog) if stage.unit == UNIT)
+    result = publish(p, "shop_files", DATE)
+    told = metadata(stage, "", result, result.tables["objects"], platform=p)
+    assert (told["rows"], told["objects"], told["bytes"]) == (3, 3, sum(map(len, lying(p).values())))
+    assert told["dagster/uri"] == "s3://inside/"
+    assert told["facts"].value == {"sent_objects": 3}
+    named = {column.name for column in told["dagster/column_schema"].columns}
+    assert named == {f"public.{t}.{c}" for t in ("customers", "orders") for c in ("id", "name, or what")}

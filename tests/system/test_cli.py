@@ -24,7 +24,14 @@ from egress_assets.sandbox.provider import SandboxProvider
 
 ROOT = Path(__file__).parents[2]
 EGRESS = [sys.executable, "-m", "egress_assets.cli"]
-UNITS = ["dump/events", "mirror/events", "scrub/shop/shared", "mirror/shop", "delivery/acme/orders"]
+UNITS = [
+    "dump/events",
+    "mirror/events",
+    "mirror/events_files",
+    "scrub/shop/shared",
+    "mirror/shop",
+    "delivery/acme/orders",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ def chain(cli: Cli) -> dict[str, Any]:
     verbs = [
         ("dump", "events"),
         ("mirror", "events"),
+        ("mirror", "events_files"),
         ("scrub", "shop"),
         ("mirror", "shop"),
         ("deliver", "acme/orders"),
@@ -166,7 +174,7 @@ def test_what_does_not_end_by_itself_is_ended() -> None:
 
 
 def test_a_right_catalog_is_counted(cli: Cli) -> None:
-    assert cli.json("check") == {"ok": True, "datasets": 2, "tables": 10, "mirrors": 2, "deliveries": 1}
+    assert cli.json("check") == {"ok": True, "datasets": 2, "tables": 10, "mirrors": 3, "deliveries": 1}
 
 
 def test_a_wrong_catalog_is_told_whole(cli: Cli, tmp_path: Path) -> None:

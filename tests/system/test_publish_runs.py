@@ -201,7 +201,7 @@ def test_another_path_takes_its_old_names_and_flag_along_and_nobody_elses() -> N
     run(p, "shop_files", DATE)
     memory(p, "inside").put(CUSTOMERS, b"somebody else's by now")
     moved = published({name: p.store(name) for name in STORES}, path="new/{date}/{table}.gz", flag="new/{date}/ok")
-    assert signs(moved) == "++-+"
+    assert signs(moved) == "++--+"
     run(moved, "shop_files", DATE)
     names = [CUSTOMERS, f"new/{DATE}/customers.gz", f"new/{DATE}/ok", f"new/{DATE}/orders.gz"]
     assert sorted(lying(moved)) == sorted(names)
@@ -211,6 +211,7 @@ def test_another_flag_takes_the_old_one_along() -> None:
     p = made()
     run(p, "shop_files", DATE)
     other = published({name: p.store(name) for name in STORES}, flag="exports/{date}/done")
+    assert signs(other) == "==-+"
     memory(p, "inside").asked.clear()
     run(other, "shop_files", DATE)
     assert writes(memory(p, "inside")) == [

@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,21 @@ def import_pipelines(files: Sequence[Path], *, internal: str = "") -> Imported:
     if not exports:
         hint = "; ".join(f"{each.where}: {each.why}" for each in left[:5]) or "Give pipeline definitions."
         raise CatalogError("nothing in these files is a table that is copied to S3", hint=hint)
-    catalog = _Draft(exports, sides, internal, left)
+    try:
+        return _made(_Draft(exports, sides, internal, [*left]))
+    except CatalogError as error:
+        if not all(".publish." in problem for problem in error.problems or ("",)):
+            raise
+    why = "as fixed names they would not be right in a catalog: objects lie below dump/<dataset>/date=<date>/"
+    plain = [replaced(each, layout="") for each in exports]
+    return _made(_Draft(plain, sides, internal, [*left, Left("folders by table and time", why)]))
+
+
+def _made(catalog: _Draft) -> Imported:
     documents = {"endpoints": catalog.endpoints(), **catalog.datasets()}
     texts = {f"{name}.yaml": _HEAD + _yaml(document) for name, document in documents.items()}
     _require_right(texts)
-    return Imported(texts, tuple(catalog.needs), tuple(dict.fromkeys(left)))
+    return Imported(texts, tuple(catalog.needs), tuple(dict.fromkeys(catalog.left)))
 
 
 def write(imported: Imported, folder: Path) -> None:
@@ -99,7 +110,7 @@ class _Draft:
 
     def __init__(self, exports: Sequence[Export], sides: Mapping[str, Place], internal: str, left: list[Left]) -> None:
         self.needs = [f"the environment variable {EVIDENCE}: a bucket that nothing else uses, where nothing expires"]
-        self._left, self._sides, self._internal = left, sides, internal
+        self.left, self._sides, self._internal = left, sides, internal
         self._stores: dict[tuple[str, str], str] = {}
         self._databases: dict[str, list[Export]] = {}
         for each in exports:
@@ -139,7 +150,7 @@ class _Draft:
         if output is None or self._internal:
             return output
         why = "raw rows would leave: say with --internal why they may, or write a `scrub` and mirror that"
-        self._left.append(Left(f"Secret {output.secret}", why))
+        self.left.append(Left(f"Secret {output.secret}", why))
         return None
 
     def _dataset(self, name: str, exports: Sequence[Export]) -> dict[str, Any]:
@@ -149,20 +160,33 @@ class _Draft:
         found: dict[str, Any] = {"source": f"{name}_db", "start": now().date().isoformat(), "date_label": "run_day"}
         found |= {"schedule": clocks[0]} if clocks else {}
         if not clocks:
-            self._left.append(Left(f"{name}, schedule", 'nothing there says when: write `schedule: "02:00"`'))
+            self.left.append(Left(f"{name}, schedule", 'nothing there says when: write `schedule: "02:00"`'))
         for each in exports:
             if each.delimiter != first.delimiter:
-                self._left.append(Left(f"{each.file}: {each.table}, delimiter", "the dataset's first table says it"))
+                self.left.append(Left(f"{each.file}: {each.table}, delimiter", "the dataset's first table says it"))
             if (each.bucket, each.prefix) != (first.bucket, first.prefix) or each.clock not in ("", *clocks[:1]):
-                self._left.append(Left(f"{each.file}: {each.table}", "the dataset's other tables say place and time"))
+                self.left.append(Left(f"{each.file}: {each.table}", "the dataset's other tables say place and time"))
         gzip = all(each.is_gzip for each in exports)
         rows = {"dialect": "datapipeline", **({"delimiter": first.delimiter} if first.delimiter != "," else {})}
         found |= {"store": store, "dump": {"format": "csv.gz" if gzip else "csv", "csv": rows}}
+        found["dump"] |= self._publish(store, exports)
         found["tables"] = {each.table: {} for each in exports}
         if self._output_is_used():
             release = {"basis": "internal", "reason": self._internal}
             found["mirrors"] = {name: {"to": "output", "from": "dump", "release": release}}
         return found
+
+    def _publish(self, store: str, exports: Sequence[Export]) -> dict[str, Any]:
+        """The folders that the pipelines made, in the same bucket, where all of the dataset have the same ones."""
+        layouts = {each.layout for each in exports}
+        if len(layouts) > 1:
+            names = ", ".join(sorted(each.table for each in exports if each.layout != exports[0].layout))
+            self.left.append(Left(f"{exports[0].file}, folders", f"{names} has others: one `publish` has one `path`"))
+        if len(layouts) > 1 or not exports[0].layout:
+            return {}
+        why = "a file is called <table>.<format>: a pipeline gives each another name"
+        self.left.append(Left(f"{store}, names of files", why))
+        return {"publish": {"files": {"to": store, "path": exports[0].layout}}}
 
     def _output_is_used(self) -> bool:
         return bool(self._internal and "output" in self._sides)

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from egress_assets.engine.catalog.rows import DELIMITERS
+from egress_assets.engine.importing.layouts import layout, mark, parse_place
 from egress_assets.engine.importing.reading import Left, mappings, texts
 
 _EXPRESSION = re.compile(r"#\{([^{}]*)\}")
 _DATED = re.compile(r"(?i)[a-z]+\s*\(|@")
-_DATE = "\x00"  # stands for what is another text each time: a date, one of several tables
 _MOST = 100  # expressions in one text, those within them included: they may go round, or double at each step
 _LONGEST = 4000  # characters of a value that an expression stands for
 _IDENTIFIER = r'(?:"(?:[^"\x00]|"")+"|[^\W\d][\w$]*)'
@@ -59,6 +59,7 @@ class Export:
     clock: str = ""  # HH:MM in UTC, of a daily schedule
     is_gzip: bool = False
     delimiter: str = ","
+    layout: str = ""  # a `publish` path for the folders that it made; '' where none says it
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class Definition:
     values: Mapping[str, Any]
     left: list[Left] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    marked: list[str] = field(default_factory=list)  # expressions that are another text each time, by their marks
 
     def exports(self) -> Iterator[Export]:
         for name, each in self.objects.items():
@@ -101,7 +103,8 @@ class Definition:
             return
         for table in tables:
             gzip = str(target.get("compression", "")).lower() == "gzip"
-            yield Export(self.file, source[0], source[1], table, place[0], place[1], clock, gzip, delimiter)
+            bucket, prefix, form = place
+            yield Export(self.file, source[0], source[1], table, bucket, prefix, clock, gzip, delimiter, form)
 
     def _database(self, name: str, database: Mapping[str, Any]) -> tuple[str, str] | None:
         kind = str(database.get("type", "nothing"))
@@ -149,16 +152,19 @@ class Definition:
         match = _WHOLE_TABLE.fullmatch(resolved or "")
         return bool(match) and [match["table"]] == list(tables)  # type: ignore[index]
 
-    def _place(self, name: str, node: Mapping[str, Any], tables: Sequence[str]) -> tuple[str, str] | None:
+    def _place(self, name: str, node: Mapping[str, Any], tables: Sequence[str]) -> tuple[str, str, str] | None:
+        """(bucket, folder, layout below it)."""
         path = self.text(node, "directoryPath") or self.text(node, "filePath")
         found = parse_place(path or "", tables)
         if found is None:
             self.leave(name, "its S3 path is no s3://bucket/folder that is known")
             return None
-        self.leave(
-            f"{name}, folders by table and time", "objects lie below dump/<dataset>/date=<date>/ and in evidence"
-        )
-        return found
+        bucket, folder, last = found
+        form = layout(last, self.marked, tables)
+        if not form:
+            why = "no `path` of a `publish` says them: objects lie below dump/<dataset>/date=<date>/"
+            self.leave(f"{name}, folders", why)
+        return bucket, folder, form
 
     def _delimiter(self, name: str, target: Mapping[str, Any]) -> str:
         """Of the target's data format. Without one it is the comma, records and escapes are the same in all of them."""
@@ -216,7 +222,8 @@ class Definition:
             name = match[1].strip()
             found = self.values.get(name, of.get(name))
             if _DATED.match(name) or isinstance(found, list):
-                return _DATE
+                self.marked.append("{table}" if isinstance(found, list) else name)
+                return mark(len(self.marked) - 1)
             may = isinstance(found, str) and len(found) <= _LONGEST and next(tries, None) is not None
             inner = self.resolve(str(found), of, tries) if may else None
             unknown = unknown or inner is None
@@ -259,7 +266,8 @@ def plain(file: str, values: Mapping[str, Any]) -> Definition:
     objects = {
         "copy": {"id": "copy", "type": "CopyActivity", "input": {"ref": "table"}, "output": {"ref": "place"}},
         "table": {"id": "table", "type": "SqlDataNode", "table": "#{RDS_table_name}", "database": {"ref": "db"}},
-        "place": {"id": "place", "type": "S3DataNode", "directoryPath": "#{S3_path}"},
+        "place": {"id": "place", "type": "S3DataNode", "directoryPath":
+                  "#{S3_path}/#{RDS_table_name}/#{format(@scheduledStartTime,'YYYY-MM-dd-HH-mm-ss')}"},
         "db": {
             "id": "db", "type": "JdbcDatabase", "connectionString": "#{RDS_jdbc}", "username": "#{RDS_username}",
         },
@@ -286,17 +294,3 @@ def parse_tables(text: str) -> list[str]:
 
 def _folded(name: str) -> str:
     return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
-
-
-def parse_place(path: str, tables: Sequence[str]) -> tuple[str, str] | None:
-    """(bucket, folder) of an S3 path, without the folders of a table or a time at its end."""
-    found = re.fullmatch(r"(?:s3[an]?://)?([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", path.strip(), re.DOTALL)
-    if found is None:
-        return None
-    names = {part.lower() for table in tables for part in (table, table.partition(".")[2])}
-    folders = [part for part in (found[2] or "").split("/") if part]
-    while folders and (_DATE in folders[-1] or folders[-1].lower() in names):
-        folders.pop()
-    if any(_DATE in part or not part.isprintable() for part in folders):
-        return None
-    return found[1], "/".join(folders)

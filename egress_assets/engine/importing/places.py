@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from egress_assets.engine.importing.pipeline import parse_place
+from egress_assets.engine.importing.layouts import parse_place
 from egress_assets.engine.importing.reading import Left, mappings
 
 _SHAPE = frozenset({"url", "path"})
@@ -90,8 +90,8 @@ def _place(name: str, values: Mapping[str, Any]) -> Place | str:
         return "its path is no bucket/folder"
     if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
         region = found[1] if (found := _AWS.fullmatch(host)) else "us-east-1"
-        return Place(name, "", region, *where)
-    return Place(name, url.rstrip("/"), "", *where)
+        return Place(name, "", region, *where[:2])
+    return Place(name, url.rstrip("/"), "", *where[:2])
 
 
 def _name(name: Any) -> str:

@@ -66,9 +66,11 @@ def _publish(platform: Platform, mirror: PublishMirror, date: str) -> list[PlanL
     found = look(head, wanted, known, left=turn.keys, writer=str(mirror.unit))
     lines = [PlanLine(_sign(each.key, found), each.key, f"{len(each.record.objects)} parts") for each in wanted]
     lines += [PlanLine("-", key, "the date does not have it any more") for key in found.gone]
-    if flag := mirror.layout.flag(date):
+    flag = mirror.layout.flag(date)
+    lines += [PlanLine("-", key, "the flag of before") for key in sorted(turn.flags - {flag}) if head(key)]
+    if flag:
         there = head(flag)
-        whole = len(found.kept) == len(wanted) and not found.gone
+        whole = len(found.kept) == len(wanted) and not any(line.sign == "-" for line in lines)
         lines.append(PlanLine("+" if there is None else "=" if whole else "*", flag, "the flag, last"))
     return lines
 

@@ -58,8 +58,9 @@ def _run(platform: Platform, mirror: AnyMirror, date: str, *, again: bool, on: L
     ended = None if again else _nothing_to_do(platform, mirror, date, totals)
     ended = ended or _mirrored(platform, mirror, date, on, totals)
     logger.info(
-        "mirrored %s %s: %d objects, %d of them sent, %d bytes sent in %.1f s",
-        mirror.unit.names[0], date, totals.objects, totals.sent_objects, totals.sent_bytes, time.monotonic() - began,
+        "%s %s %s: %d objects, %d of them sent, %d bytes sent in %.1f s",
+        "published" if isinstance(mirror, PublishMirror) else "mirrored", mirror.unit.names[0], date,
+        totals.objects, totals.sent_objects, totals.sent_bytes, time.monotonic() - began,
     )  # fmt: skip
     return _result(mirror, date, ended, totals, began)
 
