@@ -293,21 +293,19 @@ def _certificate(platform: Platform, truth: Truth, said: Mapping[str, Any]) -> s
     wanted, pointer = platform.catalog.endpoints.certificates, truth.pointer
     if wanted is None or said["basis"] != "scrubbed":
         return ""
-    if pointer.unit.stage == "scrub":
-        from egress_assets.engine.certificate.standing import standing  # loads `cryptography`
+    from egress_assets.engine.certificate.standing import of_children, standing  # loads `cryptography`
 
+    if pointer.unit.stage == "scrub":
         found = standing(platform, pointer)
-        digest = found.digest if found else ""
     else:
-        noted = {c.manifest.draft.facts.get("certificate", "") for c in truth.contents.values()}
-        digest = noted.pop() if len(noted) == 1 else ""
-    if wanted.required and not digest:
+        drafts = [content.manifest.draft for content in truth.contents.values()]
+        found = of_children(platform, Unit.parse(said["unit"]), pointer.date, drafts)
+    if wanted.required and not found:
         raise ReleaseRefused(
             f"{pointer.unit.title} {pointer.date} has no certificate of a trusted key, and the catalog requires one",
-            hint="`egress certificate` makes the one that a killed run left out, and says why there can be none; a "
-            "mirror from before certificates is made again with `--again`.",
+            hint="`egress certificate` makes the one that a killed run left out, and says why there can be none.",
         )
-    return digest
+    return found.digest if found else ""
 
 
 def _inherited(truth: Truth) -> dict[str, Any]:

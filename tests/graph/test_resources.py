@@ -1,12 +1,14 @@
 """Resources: the catalog's references stay references, secrets show nowhere, the engine gets whole settings."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from egress_assets.definitions import build
 from egress_assets.engine.catalog.models import Catalog
+from egress_assets.engine.catalog.operate import CertificatesModel
 from egress_assets.engine.catalog.values import Ref
 from egress_assets.engine.endpoints import NOT_SETTINGS
 from egress_assets.engine.errors import CatalogError, ReleaseRefused
@@ -38,6 +40,20 @@ def test_a_resource_for_each_endpoint_of_the_catalog(catalog: Catalog):
         "recipient_acme": "SftResource",
         "key_shop": "KeyResource",
     }
+
+
+def test_the_keys_of_certificates_are_a_resource_that_is_read_at_use(catalog: Catalog, monkeypatch: pytest.MonkeyPatch):
+    said = CertificatesModel.model_validate({"key": {"env": "SIGNING"}, "trusted": ["literal", {"env": "OLD"}]})
+    signing = catalog.model_copy(update={"endpoints": catalog.endpoints.model_copy(update={"certificates": said})})
+    found = resources(signing, "prod")
+    monkeypatch.setenv("SIGNING", "canary-signing-key")
+    monkeypatch.setenv("OLD", "old public key")
+    provider = ResourceProvider(SimpleNamespace(**found), signing)
+    assert provider.signing_key() == "canary-signing-key"
+    assert provider.trusted_keys() == ["literal", "old public key"]
+    assert "canary" not in repr(found)
+    assert isinstance(resources(signing, "sandbox")["certificates_key"], SandboxEndpoint)
+    build(signing)
 
 
 def test_references_are_not_resolved_when_definitions_load(catalog: Catalog, monkeypatch: pytest.MonkeyPatch):

@@ -24,7 +24,7 @@ from egress_assets.engine.layout import Unit, part_key
 from egress_assets.engine.mirror.run import run as mirror
 from egress_assets.engine.past import MANY
 from egress_assets.engine.platform import Platform
-from egress_assets.engine.result import StageResult
+from egress_assets.engine.result import Certified, StageResult
 from egress_assets.engine.stage import Standing, Tally, finished, nothing
 from egress_assets.engine.stream import compressed
 from egress_assets.graph import ops
@@ -107,6 +107,14 @@ def told(p: Platform, result: StageResult, table: str = A) -> dict[str, Any]:
     event = dg.AssetMaterialization("x", metadata=metadata)
     json.loads(serialize_value(event))
     return {name: value.value if hasattr(value, "value") else value for name, value in event.metadata.items()}
+
+
+def test_a_scrubs_certificate_is_told_beside_its_manifest(shop: Platform):
+    signed = replace(made(shop), certificate=Certified("certificates/x/1.json", "ab" * 32, "release"))
+    said = told(shop, signed)
+    assert said["certificate"] == "certificates/x/1.json"
+    assert (said["certificate_sha256"], said["certificate_key_id"]) == ("ab" * 32, "release")
+    assert "certificate" not in told(shop, made(shop))
 
 
 def records(value: Any) -> list[dict[str, Any]]:

@@ -39,9 +39,9 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.scrub.keys import MasterKey
 from egress_assets.engine.scrub.run import run
 from egress_assets.sandbox import Sandbox, start
+from tests.certificates import given
 from tests.platforms import DATE, NOW, SCRUB, A, Made, materialise, over
 from tests.system.test_scrub import KEY, PEOPLE, SCHEMA, Bench
-from tests.unit.test_certificate import given
 
 ROOT = Path(__file__).parents[2]
 PRIVATE = new_private_pem()

@@ -14,53 +14,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from egress_assets.engine import housekeeping
-from egress_assets.engine.catalog.operate import CertificatesModel
 from egress_assets.engine.certificate import dsse
 from egress_assets.engine.certificate.check import check, examine, in_folder
-from egress_assets.engine.certificate.keys import LocalSigner, fingerprint, load_public, new_private_pem, public_pem
-from egress_assets.engine.certificate.standing import ensure, repair, standing
-from egress_assets.engine.certificate.statement import entries_digest
-from egress_assets.engine.certificate.stored import certified, uncertified
-from egress_assets.engine.errors import CatalogError, CertificateInvalid, ReleaseRefused, StoreUnavailable
+from egress_assets.engine.certificate.keys import LocalSigner, fingerprint, load_public, public_pem
+from egress_assets.engine.certificate.standing import ensure
+from egress_assets.engine.errors import CatalogError, CertificateInvalid
 from egress_assets.engine.evidence.records import canonical
-from egress_assets.engine.layout import mirror_unit
-from egress_assets.engine.mirror.run import run as mirror
 from egress_assets.engine.platform import Platform
-from egress_assets.engine.release import read_truth, release_for
-from egress_assets.engine.seen import Seen, Truth
+from egress_assets.engine.release import read_truth
 from egress_assets.engine.version import VERSION
-from tests.platforms import DATE, NOW, ROWS, SCRUB, A, B, Made, Provider, materialise, memory, platform
-
-OLD, NEW, OTHER = (new_private_pem() for _ in range(3))
-
-
-def public(private: str) -> str:
-    return public_pem(LocalSigner.parse(private).public)
-
-
-class Keyed(Provider):
-    """Keys of certificates, which may be absent where a process only reads."""
-
-    signing: str = ""
-    trusts: tuple[str, ...] = ()
-
-    def signing_key(self) -> str:
-        if not self.signing:
-            raise CatalogError("environment variable SIGNING is not set")
-        return self.signing
-
-    def trusted_keys(self) -> list[str]:
-        return [public(private) for private in self.trusts]
-
-
-def given(base: Platform, signing: str = NEW, *trusts: str, **said: Any) -> Platform:
-    """`base` with certificates; `said` are further fields of them."""
-    model = CertificatesModel.model_validate({"key": {"env": "SIGNING"}, **said})
-    endpoints = base.catalog.endpoints.model_copy(update={"certificates": model})
-    provider = Keyed()
-    provider.signing, provider.trusts = signing, trusts
-    return Platform(base.catalog.model_copy(update={"endpoints": endpoints}), provider, base.env, base._stores)
+from tests.certificates import NEW, OTHER, given, keys, public, resealed, statement_of
+from tests.platforms import DATE, NOW, SCRUB, A, B, Made, materialise, memory, platform
 
 
 @pytest.fixture(autouse=True)
@@ -73,21 +37,6 @@ def p() -> Platform:
     made = platform()
     materialise(made, SCRUB, Made(facts={"epoch": "2026Q4", "egress_version": VERSION}))
     return given(made)
-
-
-def keys(*privates: str) -> list[Any]:
-    return [LocalSigner.parse(private).public for private in privates]
-
-
-def statement_of(body: bytes) -> dict[str, Any]:
-    return json.loads(dsse.parse(body).payload)
-
-
-def resealed(body: bytes, change: Any, private: str = NEW) -> bytes:
-    """The certificate with a changed statement, signed again by who has the key."""
-    said = statement_of(body)
-    change(said)
-    return dsse.seal(canonical(said), LocalSigner.parse(private))
 
 
 # ----------------------------------------------------------------------------------------------------------------- DSSE
@@ -276,32 +225,6 @@ def test_another_key_does_not_verify_and_one_of_several_is_enough(p):
     assert check(made.body, keys(OTHER, NEW)).key_id == fingerprint(keys(NEW)[0])
 
 
-def test_after_a_rotation_the_old_key_counts_as_long_as_it_is_trusted(p):
-    old = ensure(given(p, OLD, key_id="2025"), SCRUB, DATE)
-    assert old is not None
-    assert old.key_id == "2025"
-    trusting = given(p, NEW, OLD, key_id="2026")
-    assert ensure(trusting, SCRUB, DATE) == old
-    fresh = ensure(given(p, NEW, key_id="2026"), SCRUB, DATE)  # the old key is trusted no more: certified anew
-    assert fresh is not None
-    assert (fresh.key_id, fresh.key != old.key) == ("2026", True)
-    assert memory(p, "evidence").objects[old.key].body == old.body
-    assert ensure(trusting, SCRUB, DATE) == fresh  # the current key's before older ones
-    assert statement_of(fresh.body) == statement_of(old.body)
-
-
-def test_who_has_no_signing_key_verifies_with_trusted_ones_and_makes_none(p):
-    reader = given(p, "", NEW)
-    repair(reader, SCRUB, DATE)
-    pointer = p.evidence.pointer(SCRUB, DATE)
-    assert pointer is not None
-    assert standing(reader, pointer) is None
-    made = ensure(p, SCRUB, DATE)
-    assert standing(reader, pointer) == made
-    with pytest.raises(CatalogError, match="SIGNING"):
-        standing(given(p, ""), pointer)
-
-
 @pytest.mark.parametrize(
     ("pem", "match"),
     [
@@ -343,122 +266,6 @@ def test_public_keys_of_other_kinds_are_refused():
             load_public(public_pem(key), "it")  # type: ignore[arg-type]
     with pytest.raises(CatalogError, match=r"egress\.pub is not a public key"):
         load_public("x", "egress.pub")
-
-
-# ------------------------------------------------------------------------------------------------------- which sets
-def test_an_inconsistent_set_gets_none_and_the_next_whole_run_gets_one_over_kept_and_new_tables(p):
-    first = ensure(p, SCRUB, DATE)
-    facts = {"epoch": "2026Q4"}
-    materialise(p, SCRUB, Made(rows={B: b"9,x\n"}, facts=facts))
-    assert ensure(p, SCRUB, DATE) is None
-    materialise(p, SCRUB, Made(rows={**ROWS, B: b"9,x\n"}, facts=facts))
-    second = ensure(p, SCRUB, DATE)
-    assert first is not None
-    assert second is not None
-    assert second.key != first.key
-    tables = statement_of(second.body)["predicate"]["tables"]
-    before = statement_of(first.body)["predicate"]["tables"]
-    assert tables[A]["attempt"] == before[A]["attempt"]
-    assert tables[B]["attempt"] != before[B]["attempt"]
-    assert check(second.body, keys(NEW)).subjects
-
-
-def test_equal_content_found_again_keeps_the_standing_certificate(p):
-    first = ensure(p, SCRUB, DATE)
-    materialise(p, SCRUB, Made(facts={"epoch": "2026Q4"}))
-    pointer = p.evidence.pointer(SCRUB, DATE)
-    assert pointer is not None
-    assert pointer.generation == 2
-    assert ensure(p, SCRUB, DATE) == first
-    assert len([k for k in memory(p, "evidence").objects if k.startswith("certificates/")]) == 1
-
-
-@pytest.mark.parametrize(
-    "made",
-    [Made(rows={A: ROWS[A]}), Made(passed=False), Made(passed=None)],
-    ids=["a table lacks", "the gate failed", "never checked"],
-)
-def test_what_is_no_whole_that_passed_gets_none(made):
-    base = platform()
-    materialise(base, SCRUB, made)
-    assert ensure(given(base), SCRUB, DATE) is None
-
-
-def test_without_certificates_in_the_catalog_there_are_none():
-    base = platform()
-    materialise(base, SCRUB)
-    assert ensure(base, SCRUB, DATE) is None
-    assert release_for(base, SCRUB, DATE).certificate == ""
-    assert ensure(given(base), SCRUB, "2026-11-02") is None
-
-
-def test_something_else_at_the_certificates_key_is_an_error_and_stays(p):
-    made = ensure(p, SCRUB, DATE)
-    assert made is not None
-    evidence = memory(p, "evidence")
-    evidence.put(made.key, b'{"not": "a certificate"}')
-    with pytest.raises(CertificateInvalid, match="not signed by the key that its name says"):
-        ensure(p, SCRUB, DATE)
-    assert evidence.objects[made.key].body == b'{"not": "a certificate"}'
-
-
-# ------------------------------------------------------------------------------------------- repaired, used and shown
-def test_what_a_killed_run_left_out_is_made_by_the_sweep(p):
-    assert housekeeping.keep_house(p, days=9000).certificates == 1
-    assert housekeeping.keep_house(p, days=9000).certificates == 0
-    pointer = p.evidence.pointer(SCRUB, DATE)
-    assert pointer is not None
-    assert standing(p, pointer) is not None
-
-
-def test_a_sweep_without_the_key_goes_on_and_says_so(p):
-    kept = housekeeping.keep_house(given(p, ""), days=9000)
-    assert kept.certificates == 0
-    assert len(kept.failed) == 1
-    assert "its certificate: environment variable SIGNING is not set" in kept.failed[0]
-
-
-def test_a_mirror_makes_the_certificate_that_lacks_and_names_it(p):
-    mirror(p, "shop", DATE)
-    pointer = p.evidence.pointer(SCRUB, DATE)
-    assert pointer is not None
-    made = standing(p, pointer)
-    assert made is not None
-    truth = read_truth(p, mirror_unit("shop"), DATE)
-    assert truth is not None
-    assert {c.manifest.draft.facts["certificate"] for c in truth.contents.values()} == {made.digest}
-    assert release_for(p, mirror_unit("shop"), DATE).certificate == made.digest
-
-
-def test_a_required_certificate_stops_what_has_none(p):
-    required = given(p, "", OTHER, required=True)
-    with pytest.raises(ReleaseRefused, match="no certificate of a trusted key"):
-        release_for(required, SCRUB, DATE)
-    made = ensure(p, SCRUB, DATE)
-    with pytest.raises(ReleaseRefused, match="no certificate of a trusted key"):
-        release_for(required, SCRUB, DATE)  # signed, by a key that is not trusted here
-    assert made is not None
-    assert release_for(given(p, "", NEW, required=True), SCRUB, DATE).certificate == made.digest
-    assert release_for(given(p, "", OTHER), SCRUB, DATE).certificate == ""
-
-
-def test_a_failing_store_is_no_reason_against_reading(p, caplog):
-    memory(p, "evidence").failing["put_if", "*"] = StoreUnavailable("the evidence store is down")
-    repair(p, SCRUB, DATE)
-    assert "not certified: scrub/shop/shared" in caplog.text
-
-
-def test_who_only_shows_a_certificate_needs_no_key(p):
-    pointer = p.evidence.pointer(SCRUB, DATE)
-    assert pointer is not None
-    seen = Seen(truths={(SCRUB, DATE): Truth(pointer, 3, 1)})
-    assert certified(p.evidence, pointer) is None
-    assert uncertified(p.evidence, seen) == {(SCRUB, DATE)}
-    made = ensure(p, SCRUB, DATE)
-    assert made is not None
-    assert certified(p.evidence, pointer) == made.told
-    assert uncertified(p.evidence, seen) == set()
-    assert entries_digest(pointer) in made.key
 
 
 # ------------------------------------------------------------------------------------------------------------ objects

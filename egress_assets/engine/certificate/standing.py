@@ -12,8 +12,10 @@ at one key, if absent: one body stands. A new signing key has keys of its own he
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 from egress_assets.engine.catalog.operate import CertificatesModel
 from egress_assets.engine.certificate import dsse
@@ -22,8 +24,8 @@ from egress_assets.engine.certificate.statement import entries_digest, lacking, 
 from egress_assets.engine.certificate.stored import stored
 from egress_assets.engine.errors import CatalogError, CertificateInvalid, EgressError
 from egress_assets.engine.evidence.reader import Tables
-from egress_assets.engine.evidence.records import Pointer, canonical
-from egress_assets.engine.layout import Unit, certificate_key
+from egress_assets.engine.evidence.records import Draft, Pointer, canonical
+from egress_assets.engine.layout import Unit, certificate_key, certificate_prefix
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import Certified
 
@@ -95,6 +97,39 @@ def standing(platform: Platform, pointer: Pointer) -> Certificate | None:
     found = (each for key, body in there if (each := _believed(key, body, keys)))
     rank = {fingerprint(key): place for place, key in enumerate(keys)}
     return min(found, key=lambda each: rank[fingerprint(each.signed_by)], default=None)
+
+
+def of_children(platform: Platform, unit: Unit, date: str, drafts: Iterable[Draft]) -> Certificate | None:
+    """The certificate that a mirror or delivery of a scrub was made with: the one it noted, if it still is believed.
+
+    Else the standing one, where what they were made of is what the scrub's pointer still names: of before there were
+    certificates, or signed anew since. Raises as `standing`.
+    """
+    children = list(drafts)
+    noted = {draft.facts.get("certificate", "") for draft in children}
+    if len(noted) == 1 and (found := _named(platform, unit, date, noted.pop())):
+        return found
+    pointer = platform.evidence.pointer(unit, date)
+    if pointer is None or not all(_is_of(pointer, draft.parents.get(str(unit), {})) for draft in children):
+        return None
+    return standing(platform, pointer)
+
+
+def _named(platform: Platform, unit: Unit, date: str, digest: str) -> Certificate | None:
+    """A certificate of the date by its digest. Lists those of the date: one a set of entries and signing key."""
+    if not digest:
+        return None
+    for listed in platform.evidence.store.list(certificate_prefix(unit, date)):
+        there = platform.evidence.store.read(listed.key)
+        if there and sha256(there[0]).hexdigest() == digest:
+            return _believed(listed.key, there[0], trusted(platform))
+    return None
+
+
+def _is_of(pointer: Pointer, read: Mapping[str, Any]) -> bool:
+    """Whether the entries that a child has read, {table: [attempt, content_digest]}, are what the pointer names."""
+    entries = {table: [e.attempt, e.content_digest] for table, e in pointer.entries.items()}
+    return bool(read) and all(entries.get(table) == list(each) for table, each in read.items())
 
 
 def _believed(key: str, body: bytes, keys: list[PublicKey]) -> Certificate | None:

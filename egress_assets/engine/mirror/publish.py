@@ -152,4 +152,5 @@ def draft_of(mirror: PublishMirror, truth: Truth, records: list[ObjectRecord], r
         audience=next((draft.audience for draft in drafts), ""),
         basis=basis,
         parents=truth.parents,
+        facts={"certificate": release.certificate} if release and release.certificate else {},
     )

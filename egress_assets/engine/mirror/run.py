@@ -53,7 +53,7 @@ def _run(platform: Platform, mirror: AnyMirror, date: str, *, again: bool, on: L
     calendar_of(platform, mirror).require_known(date, now())
     watch_of(platform, mirror).require_none()
     totals = Totals()
-    if isinstance(mirror, PartitionMirror):
+    if not isinstance(mirror, BucketMirror):
         repair(platform, mirror.parent, date)
     ended = None if again else _nothing_to_do(platform, mirror, date, totals)
     ended = ended or _mirrored(platform, mirror, date, on, totals)
