@@ -1,15 +1,74 @@
-"""Asset checks report what the engine's gate found. They do not gate: the gate is inside the scrub op."""
+"""Asset checks report what the engine found. They do not gate: the gate and the refusal of drift are inside the op."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from egress_assets import previews
-from egress_assets.engine.errors import Checked, GateFailed
+from egress_assets.engine.errors import Checked, EgressError, GateFailed, SchemaDrift
+from egress_assets.engine.result import TableResult
+from egress_assets.engine.schema_drift import Drifted, words
+from egress_assets.stages import Stage
 
-GATE = "gate"
+GATE, DRIFT = "gate", "schema_drift"
 _FINDING = ("table", "column", "check", "detector", "count")
+
+
+def specs(stage: Stage) -> list[dg.AssetCheckSpec]:
+    """The checks of all tables of a dump or scrub."""
+    keys = stage.keys.values()
+    gates = [gate(key, stage.partitions) for key in keys] if stage.gated else []
+    return [*gates, *(drift(key, stage.partitions) for key in keys)]
+
+
+def results(stage: Stage, key: dg.AssetKey, found: TableResult) -> list[dg.AssetCheckResult]:
+    """What a run that went well tells of one table; nothing of a mirror or delivery."""
+    if not stage.tables:
+        return []
+    return [*([told(key, found.checks)] if stage.gated else []), drifted(key, found.drift)]
+
+
+def failed(stage: Stage, key: dg.AssetKey, table: str, error: EgressError) -> list[dg.AssetCheckResult]:
+    """What is told of one table where a run ended with an error that checks know of."""
+    if isinstance(error, GateFailed):
+        return [refused(key, table, error)]
+    if isinstance(error, SchemaDrift) and stage.tables:
+        rows = [row for row in error.found if row["table"] == table]
+        return [stopped(key, rows, error)] if rows else []
+    return []
+
+
+def drift(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:
+    """Never in the way of what stands below: the catalog's `drift` decides whether there is a materialisation."""
+    return dg.AssetCheckSpec(
+        DRIFT,
+        asset=key,
+        partitions_def=partitions,
+        description="Whether the table has the columns of the date before; what it does if not, `drift` says.",
+    )
+
+
+def drifted(key: dg.AssetKey, found: Sequence[Drifted]) -> dg.AssetCheckResult:
+    """Passed where nothing differs or the difference is accepted; a warning where the catalog says `warn`."""
+    metadata: dict[str, Any] = {"drift": previews.drift(map(asdict, found))} if found else {}
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=DRIFT,
+        passed=not any(each.how == "warn" for each in found),
+        severity=dg.AssetCheckSeverity.WARN,
+        description=words(found) if found else "the columns of the date before",
+        metadata=metadata,
+    )
+
+
+def stopped(key: dg.AssetKey, rows: Sequence[Mapping[str, str]], error: SchemaDrift) -> dg.AssetCheckResult:
+    """Of a table that stopped the run: nothing was read."""
+    metadata = {"drift": previews.drift(rows), "hint": error.hint}
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=DRIFT, passed=False, description=error.message, metadata=metadata
+    )
 
 
 def gate(key: dg.AssetKey, partitions: dg.PartitionsDefinition) -> dg.AssetCheckSpec:

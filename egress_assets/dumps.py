@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from egress_assets import checks
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.layout import dump_unit, source_key
 from egress_assets.running import Event, perform
@@ -46,6 +47,7 @@ def assets(dump: Stage, engine: Engine) -> dg.AssetsDefinition:
     @dg.multi_asset(
         **dump.op,
         specs=specs(dump, _ROWS[dump.catalog.dataset(dump.dataset).extract]),
+        check_specs=checks.specs(dump),
         can_subset=True,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import dagster as dg
 
+from egress_assets import previews
 from egress_assets.engine.errors import EgressError
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,8 @@ def failure(error: EgressError) -> dg.Failure:
         metadata["hint"] = error.hint
     if problems := getattr(error, "problems", ()):  # of a CatalogError or a RangeFailed
         metadata["problems"] = dg.MetadataValue.md("\n".join(f"- `{problem}`" for problem in problems))
+    if found := getattr(error, "found", ()):  # of a SchemaDrift
+        metadata["drift"] = previews.drift(found)
     return kind(description=error.message, metadata=metadata, allow_retries=error.retryable)
 
 

@@ -4,7 +4,7 @@ pandas costs 1.2 s of processor time to import. So only a run that has made some
 that found nothing to do shows the rows alone, and stays fast.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,6 +16,7 @@ ROWS = 10
 PROFILED = 200  # rows that a profile is made of, where the head of the object has as many
 NULL = "∅"
 _CELL = 60  # characters
+_DRIFT = ("table", "since", "kind", "column", "was", "now", "how")
 
 
 def preview(sample: "Sample") -> dg.TableMetadataValue:
@@ -50,6 +51,11 @@ def cell(value: str | None) -> str:
     head = value[:_CELL]
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in head)
     return seen if len(value) <= _CELL and len(seen) <= _CELL else f"{seen[:_CELL]}…"
+
+
+def drift(rows: Iterable[Mapping[str, str]]) -> dg.TableMetadataValue:
+    """Differences of schemas, as evidence and SchemaDrift hold them."""
+    return table(_DRIFT, (dict(row) for row in rows))
 
 
 def table(names: Iterable[str], rows: Iterable[dict[str, Any]]) -> dg.TableMetadataValue:

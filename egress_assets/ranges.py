@@ -19,7 +19,7 @@ import dagster as dg
 from egress_assets import checks, failures, results, running
 from egress_assets.automation import WHOLE
 from egress_assets.engine.catalog.models import Catalog
-from egress_assets.engine.errors import CatalogError, EgressError, GateFailed
+from egress_assets.engine.errors import CatalogError, EgressError
 from egress_assets.engine.layout import escape
 from egress_assets.engine.partition import Calendar, now
 from egress_assets.engine.platform import Platform
@@ -56,6 +56,7 @@ class Asked:
     chain: tuple[Stage, ...]  # parents first
     is_whole: bool  # all of the dataset's stages
     again: bool
+    accept_drift: bool
 
 
 def jobs(catalog: Catalog, stages: Sequence[Stage], engine: Engine) -> list[dg.JobDefinition]:
@@ -114,6 +115,7 @@ def _schema(chain: Sequence[Stage]) -> dict[str, dg.Field]:
         "to": dg.Field(str, description=f"The last date, YYYY-MM-DD. At most {MOST} dates."),
         "stages": dg.Field([str], default_value=stages, description=f"Which stages: {', '.join(stages)}."),
         "again": dg.Field(bool, default_value=False, description="Read the source again, also where nothing lacks."),
+        "accept_drift": dg.Field(bool, default_value=False, description="Go on where `drift` says fail, this once."),
     }
 
 
@@ -130,6 +132,7 @@ def read(config: Mapping[str, Any], chain: Sequence[Stage], dataset: str) -> Ask
         chain=tuple(stage for stage in chain if stage.unit.stage in wanted),
         is_whole=wanted == set(names),
         again=config["again"],
+        accept_drift=config["accept_drift"],
     )
 
 
@@ -186,15 +189,17 @@ class _Range:
     def _stage(self, stage: Stage, date: str) -> StageResult:
         names = (stage.dataset,) if stage.unit.stage in ("dump", "scrub") else stage.unit.names
         again = {"again": True} if self.asked.again and stage.unit.stage != "delivery" else {}
+        if self.asked.accept_drift and stage.unit.stage in ("dump", "scrub"):
+            again["accept_drift"] = True
         with Progress(f"{stage.unit.title} {date}", phases=False) as on:
             return self.engine(stage.unit.stage)(self.platform, *names, date, on=on, **again)
 
     def _refused(self, stage: Stage, date: str, error: EgressError) -> Iterator[Event]:
         logger.error("%s %s failed: %s (%s) %s", stage.unit.title, date, error, error.code, error.hint)
         self.failed.setdefault(date, []).append((stage, error))
-        if isinstance(error, GateFailed):
-            for table, key in stage.keys.items():
-                yield _evaluation(checks.refused(key, table, error), key, date)
+        for table, key in stage.keys.items():
+            for told in checks.failed(stage, key, table, error):
+                yield _evaluation(told, key, date)
 
     def _error(self) -> RangeFailed:
         lines = [
@@ -214,7 +219,7 @@ class _Range:
 
 
 def _told(stage: Stage, result: StageResult, platform: Platform) -> Iterator[Event]:
-    """The date's materialisations and gate checks, as a run of its partition would tell them."""
+    """The date's materialisations and checks, as a run of its partition would tell them."""
     past, seal = results.past(stage, result, platform), running.sealed(stage, result, platform)
     for table, found in results.by_table(stage.keys, result).items():
         key = stage.keys[table]
@@ -224,18 +229,18 @@ def _told(stage: Stage, result: StageResult, platform: Platform) -> Iterator[Eve
             metadata=results.metadata(stage, table, result, found, platform=platform, past=past) | seal,
             tags={"dagster/data_version": found.content_digest, "egress/attempt": found.attempt},
         )
-        if stage.gated:
-            yield _evaluation(checks.told(key, found.checks), key, result.date)
+        for evaluated in checks.results(stage, key, found):
+            yield _evaluation(evaluated, key, result.date)
 
 
 def _evaluation(told: dg.AssetCheckResult, key: dg.AssetKey, date: str) -> dg.AssetCheckEvaluation:
     return dg.AssetCheckEvaluation(
         asset_key=key,
-        check_name=checks.GATE,
+        check_name=str(told.check_name),
         passed=told.passed,
         description=told.description,
         metadata=told.metadata,
         severity=told.severity,
-        blocking=True,
+        blocking=told.check_name == checks.GATE,
         partition=date,
     )

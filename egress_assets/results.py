@@ -25,9 +25,11 @@ from egress_assets.engine.layout import (
     source_key,
     table_segment,
 )
-from egress_assets.engine.past import MANY, changes
+from egress_assets.engine.past import MANY
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import StageResult, TableResult, continuing
+from egress_assets.engine.schema_change import changes
+from egress_assets.engine.schema_drift import FACT
 from egress_assets.stages import Stage
 
 logger = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def metadata(
         "totals": lambda: _totals(around, found),
         "bytes_a_day": lambda: _bytes_a_day(around, found),
         "where_time_went": lambda: _where_time_went(result),
+        "schema_drift": lambda: {"schema_drift": previews.drift(map(asdict, found.drift))} if found.drift else {},
         "schema_changes": lambda: _schema_changes(around, found),
         "preview": lambda: _preview(stage, table, around),
         "profile": lambda: _profile(stage, table, around),
@@ -106,7 +109,8 @@ def _identity(stage: Stage, table: str, result: StageResult, found: TableResult)
         "manifest": dg.MetadataValue.path(found.manifest),
         "content_digest": found.content_digest,
     }
-    facts = {name: fact for name, fact in result.facts.items() if name != "milliseconds"}  # the phases say it
+    told_elsewhere = ("milliseconds", FACT)  # in seconds by phase, and in schema_drift
+    facts = {name: fact for name, fact in result.facts.items() if name not in told_elsewhere}
     if receipts := [receipt_key(result.date, identity) for identity in facts.pop("receipts", ())]:
         told["receipts"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in receipts))
     if result.certificate:

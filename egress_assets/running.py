@@ -4,7 +4,7 @@ Told at the end, all or nothing: what a failing op has yielded before stays mate
 for a table succeeds with everything below it skipped. So a run that finds nothing to do tells every table as well.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from egress_assets import checks, failures, partitions, results
 from egress_assets.engine.apart import apart
 from egress_assets.engine.catalog.models import Catalog
 from egress_assets.engine.environment import environment
-from egress_assets.engine.errors import EgressError, GateFailed
+from egress_assets.engine.errors import EgressError, GateFailed, SchemaDrift
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener
 from egress_assets.engine.result import StageResult
@@ -44,14 +44,15 @@ class Work:
 def perform(context: dg.AssetExecutionContext, stage: Stage, call: Callable[[Work], StageResult]) -> Iterator[Event]:
     """Run the engine for the selected tables of one date.
 
-    An error leaves nothing materialised; when the gate failed, its checks are told before it is raised.
+    An error leaves nothing materialised; when the gate or drift has stopped it, that is told as checks before.
     """
     with failures.told(context):
         selected = _selected(context, stage)
         try:
             events = _worked(context, stage, selected, call)
-        except GateFailed as error:
-            yield from _refused(context, selected, error)
+        except (GateFailed, SchemaDrift) as error:
+            for table, key in selected.items():
+                yield from _wanted(context, key, checks.failed(stage, key, table, error))
             raise
         yield from events
 
@@ -111,7 +112,7 @@ def _told(
     past, seal = results.past(stage, result, platform), sealed(stage, result, platform)
     for table, found in results.by_table(selected, result).items():
         key = selected[table]
-        found_checks = [checks.told(key, found.checks)] if _check_wanted(context, key) else []
+        found_checks = _wanted(context, key, checks.results(stage, key, found))
         if key in context.selected_asset_keys:
             yield dg.MaterializeResult(
                 asset_key=key,
@@ -124,13 +125,9 @@ def _told(
             yield from found_checks
 
 
-def _refused(
-    context: dg.AssetExecutionContext, selected: Mapping[str, dg.AssetKey], error: GateFailed
-) -> Iterator[dg.AssetCheckResult]:
-    for table, key in selected.items():
-        if _check_wanted(context, key):
-            yield checks.refused(key, table, error)
-
-
-def _check_wanted(context: dg.AssetExecutionContext, key: dg.AssetKey) -> bool:
-    return dg.AssetCheckKey(key, checks.GATE) in context.selected_asset_check_keys
+def _wanted(
+    context: dg.AssetExecutionContext, key: dg.AssetKey, found: Sequence[dg.AssetCheckResult]
+) -> list[dg.AssetCheckResult]:
+    """Those that the run was asked for: all of them, unless somebody has chosen some."""
+    selected = context.selected_asset_check_keys
+    return [each for each in found if dg.AssetCheckKey(key, str(each.check_name)) in selected]

@@ -1,4 +1,4 @@
-"""Scrubbed dumps: one op a dataset and audience, one asset and one gate check a table.
+"""Scrubbed dumps: one op a dataset and audience, one asset a table with the gate's check.
 
 Masked in the source's own SELECT, they stand beside raw dumps and like them have no condition: what changes in a
 database can't say for which date, so schedules, people and arrivals start them.
@@ -47,7 +47,7 @@ def assets(scrub: Stage, engine: Engine) -> dg.AssetsDefinition:
     @dg.multi_asset(
         **scrub.op,
         specs=specs(scrub, "`{table}` with every column masked or kept on purpose; nothing raw is written."),
-        check_specs=[checks.gate(key, scrub.partitions) for key in scrub.keys.values()],
+        check_specs=checks.specs(scrub),
         can_subset=True,
     )
     def materialise(context: dg.AssetExecutionContext) -> Iterator[Event]:

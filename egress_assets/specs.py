@@ -91,7 +91,7 @@ def _code_version(stage: Stage, table: str) -> str:
 
     A scrub's key stays out of the digest: a catalog may hold it literally.
     """
-    hidden = {"overlap", "late"} | ({"key"} if stage.gated else {"columns"})  # masks are no matter of raw rows
+    hidden = {"overlap", "late", "drift"} | ({"key"} if stage.gated else {"columns"})  # masks are no matter of raw rows
     said = [*stage.said, *([stage.catalog.dataset(stage.dataset).tables[table]] if table else [])]
     plain = [s.model_dump(mode="json", exclude=hidden) if isinstance(s, BaseModel) else s for s in said]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]

@@ -122,6 +122,10 @@ quiet_hours_option = click.option(
     help="Whether to begin within the source's quiet hours; the evidence says so.",
 )
 
+accept_drift_option = click.option(
+    "--accept-drift", is_flag=True, help="Go on where the catalog's `drift` says fail, this once; the evidence says so."
+)
+
 
 def tables_option(command: _Command) -> _Command:
     def split(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...] | None:

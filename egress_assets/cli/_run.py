@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Call = Callable[[Platform, str, Listener], StageResult]
 
 _COLUMNS = ("table", "how", "rows", "bytes", "objects")
+_DRIFT = ("table", "since", "difference", "how")
 
 
 def run_stage(state: State, unit: Callable[[Platform], Unit], date: str | None, call: Call) -> None:
@@ -34,6 +35,8 @@ def run_stage(state: State, unit: Callable[[Platform], Unit], date: str | None, 
 
 
 def _tell(state: State, result: StageResult) -> None:
+    from egress_assets.engine.schema_drift import noted
+
     rate = f", {size(int(result.sent_bytes / result.seconds))}/s" if result.sent_bytes and result.seconds > 0 else ""
     line = (
         f"{result.unit.title} {result.date}: {result.how}, generation {result.generation}, "
@@ -43,7 +46,10 @@ def _tell(state: State, result: StageResult) -> None:
         (name, "moved" if t.moved else "kept", number(t.rows), size(t.bytes), number(t.objects))
         for name, t in result.tables.items()
     ]
-    emit(state, document(result), line, Shown(_COLUMNS, rows, numbers=frozenset({"rows", "bytes", "objects"})))
+    shown: list[Shown | str] = [line, Shown(_COLUMNS, rows, numbers=frozenset({"rows", "bytes", "objects"}))]
+    if found := [(d.table, d.since, d.line, d.how) for d in noted(result.facts)]:
+        shown.append(Shown(_DRIFT, found, title="schema drift"))
+    emit(state, document(result), *shown)
 
 
 def document(result: StageResult) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from egress_assets.cli._options import (
+    accept_drift_option,
     again_option,
     dataset_argument,
     date_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @again_option
 @relabel_option
 @quiet_hours_option
+@accept_drift_option
 @json_option
 @click.pass_obj
 def command(state: State, dataset: str, date: str | None, **options: Any) -> None:

@@ -6,7 +6,7 @@
     |                    OutOfOrder*
     |- StoreError     30   StoreUnavailable* StoreDenied ObjectMissing ObjectConflict OutcomeUnknown* Superseded Swept*
     |- IntegrityError 40   ChecksumMismatch ManifestInvalid CertificateInvalid Corrupt Missing
-    |- PolicyError    50   Unclassified GateFailed LimitExceeded ReleaseRefused KeyMissing KeyExposed Held
+    |- PolicyError    50   Unclassified SchemaDrift GateFailed LimitExceeded ReleaseRefused KeyMissing KeyExposed Held
     `- DeliveryError  60   DeliveryUnavailable* DeliveryRefused DeliveryUnknown DeliveryBusy*
                                                                                       (* retryable)
 
@@ -198,6 +198,26 @@ class Unclassified(PolicyError):
     """A column or table has no mask and no `keep`: stopped before the first row."""
 
     code = "unclassified"
+
+
+class SchemaDrift(PolicyError):
+    """A table differs from the date before, or is no longer there, and `drift` does not allow it. Nothing was read.
+
+    `found` has a row a difference of those that are not allowed: table, since, kind, column, was, now, how.
+    """
+
+    code = "schema_drift"
+
+    def __init__(self, message: str, *, hint: str = "", found: tuple[Mapping[str, str], ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.found = found
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_drift, (self.message, self.hint, self.found)
+
+
+def _rebuild_drift(message: str, hint: str, found: tuple[Mapping[str, str], ...]) -> SchemaDrift:
+    return SchemaDrift(message, hint=hint, found=found)
 
 
 class Checked(Protocol):

@@ -19,6 +19,7 @@ from egress_assets.engine.evidence.records import Manifest, Pointer, TableRecord
 from egress_assets.engine.layout import Unit, manifest_key
 from egress_assets.engine.release import INVENTORY, OBJECTS
 from egress_assets.engine.result import StageResult, TableResult
+from egress_assets.engine.schema_drift import noted
 from egress_assets.engine.seen import Seen, Slot
 
 Versions = Mapping[str, str]
@@ -105,20 +106,22 @@ def _phases(manifests: list[Manifest]) -> dict[str, float]:
 
 def _table(pointer: Pointer, name: str, manifest: Manifest, record: TableRecord) -> TableResult:
     raw = [found.raw_bytes for found in record.objects if found.raw_bytes is not None]
-    facts = manifest.draft.facts if record.format == INVENTORY else {}  # its objects are shards of a list
+    facts = manifest.draft.facts
+    totals = facts if record.format == INVENTORY else {}  # its objects are shards of a list
     return TableResult(
         table=name,
         attempt=manifest.attempt,
         manifest=manifest_key(pointer.unit, pointer.date, manifest.attempt),
         content_digest=record.content_digest,
         moved=manifest.attempt == pointer.by,
-        bytes=facts.get("bytes", record.bytes),
-        objects=facts.get("objects", len(record.objects)),
+        bytes=totals.get("bytes", record.bytes),
+        objects=totals.get("objects", len(record.objects)),
         rows=record.rows,
         raw_bytes=sum(raw) if raw else None,
         columns=record.columns,
         checks=record.checks,
         continues=record.continues,
+        drift=tuple(noted(facts, name)),
     )
 
 

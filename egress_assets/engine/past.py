@@ -32,35 +32,6 @@ class Held:
     columns: tuple[Column, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One difference between two schemas of a table; '' where a column was not or is not."""
-
-    column: str
-    what: str
-    was: str
-    now: str
-
-
-def changes(was: tuple[Column, ...], now: tuple[Column, ...]) -> list[Change]:
-    """Columns added, removed, or of another type, nullability or mask, in the order of the columns as they are now."""
-    old, new = {c.name: c for c in was}, {c.name: c for c in now}
-    out = [change for c in now for change in _changed(c.name, old.get(c.name), c)]
-    return out + [change for c in was if c.name not in new for change in _changed(c.name, c, None)]
-
-
-def _changed(name: str, was: Column | None, now: Column | None) -> Iterator[Change]:
-    if was is None or now is None:
-        yield Change(name, "added" if was is None else "removed", was.type if was else "", now.type if now else "")
-        return
-    said = ("type", was.type, now.type), ("null", _null(was), _null(now)), ("mask", was.mask, now.mask)
-    yield from (Change(name, what, old, new) for what, old, new in said if old != new)
-
-
-def _null(column: Column) -> str:
-    return "may be NULL" if column.nullable else "NOT NULL"
-
-
 @dataclass(slots=True)
 class Past:
     """Lazy: the first question reads a listing, then one small object and up to three manifests a date, eight at once.

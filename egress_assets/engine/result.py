@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from egress_assets.engine.evidence.records import CheckRecord, Column
 from egress_assets.engine.layout import Unit
+from egress_assets.engine.schema_drift import Drifted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class TableResult:
     columns: tuple[Column, ...] = ()
     checks: tuple[CheckRecord, ...] = ()
     continues: Mapping[str, Any] = field(default_factory=dict)  # of incremental extracts: watermark, late rows
+    drift: tuple[Drifted, ...] = ()  # that its content came with, and that the run went on with
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
+from egress_assets.engine.catalog.models import DatasetModel
 from egress_assets.engine.dialect import PLAIN, Dialect, told
 from egress_assets.engine.dump.tasks import CellDone, TableDone
 from egress_assets.engine.errors import CatalogError, HistoryUnavailable, ManifestInvalid, SourceChanged
@@ -21,7 +22,9 @@ from egress_assets.engine.evidence.driver import Evidence
 from egress_assets.engine.evidence.records import Column, Manifest, ObjectRecord, Outcome, Pointer, TableRecord, digest
 from egress_assets.engine.layout import Unit, manifest_key
 from egress_assets.engine.partition import Calendar, now
-from egress_assets.engine.result import StageResult, TableResult
+from egress_assets.engine.platform import Platform
+from egress_assets.engine.result import PlanLine, StageResult, TableResult
+from egress_assets.engine.schema_drift import Drifted, before, drifted, noted, refusal, settled
 from egress_assets.engine.stores import Store
 
 logger = logging.getLogger(__name__)
@@ -123,6 +126,49 @@ def _damaged(data: Store, records: Mapping[str, TableRecord]) -> set[str]:
             for (table, found), head in zip(objects, heads, strict=True)
             if head is None or (head.bytes, head.etag) != (found.bytes, found.etag)
         }
+
+
+class Spec(Protocol):
+    """What a source root's run is asked for: DumpSpec, ScrubSpec."""
+
+    @property
+    def platform(self) -> Platform: ...
+    @property
+    def unit(self) -> Unit: ...
+    @property
+    def date(self) -> str: ...
+    @property
+    def model(self) -> DatasetModel: ...
+    @property
+    def is_whole(self) -> bool: ...
+    @property
+    def accept_drift(self) -> bool: ...
+
+
+def drift_of(spec: Spec, wanted: Mapping[str, Wanted]) -> tuple[Drifted, ...]:
+    """How the schema differs from what evidence has. Raises StoreError's kinds."""
+    past = before(spec.platform.evidence, spec.unit, spec.date, wanted, frozenset(spec.model.tables))
+    columns = {table: each.columns for table, each in wanted.items()}
+    return drifted(spec.model, past, columns, whole=spec.is_whole)
+
+
+def settle(spec: Spec, wanted: Mapping[str, Wanted]) -> tuple[Drifted, ...]:
+    """The drift that a run goes on with, told in the log. Raises SchemaDrift, StoreError's kinds."""
+    found = drift_of(spec, wanted)
+    return settled(spec.platform.catalog, spec.unit, spec.date, found, accept=spec.accept_drift)
+
+
+def drift_lines(spec: Spec, wanted: Mapping[str, Wanted]) -> list[PlanLine]:
+    """A plan's lines of the drift: `!` what would refuse the run, and last how to accept it; `*` what would not."""
+    found = drift_of(spec, wanted)
+    refused = [each for each in found if each.how == "fail"]
+    lines = [
+        PlanLine("!" if d.how == "fail" else "*", d.table, f"{d.line}; drift since {d.since}, {d.how}") for d in found
+    ]
+    if refused:
+        error = refusal(spec.platform.catalog, spec.unit, spec.date, refused)
+        lines.append(PlanLine("!", spec.unit.title, f"{len(refused)} differences are refused. {error.hint}"))
+    return lines
 
 
 def chosen_tables(all_tables: Iterable[str], asked: Iterable[str] | None, dataset: str) -> tuple[str, ...]:
@@ -299,4 +345,5 @@ def _table(unit: Unit, date: str, name: str, manifest: Manifest, record: TableRe
         columns=record.columns,
         checks=record.checks,
         continues=record.continues,
+        drift=tuple(noted(manifest.draft.facts, name)),
     )

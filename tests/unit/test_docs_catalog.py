@@ -21,8 +21,8 @@ MODELS = {
     "stores": models.StoreModel, "recipients": models.RecipientModel, "A dataset": models.DatasetModel,
     "dump": models.DumpModel, "csv": models.CsvModel, "scrub": models.ScrubModel, "mirrors": models.MirrorModel,
     "mirrors from a bucket": models.MirrorFrom, "deliveries": models.DeliveryModel, "watch": models.WatchModel,
-    "release": models.Basis, "throttle": operate.Throttle, "limits": operate.Limits, "notify": operate.NotifyModel,
-    "publish": models.PublishModel, "mail": operate.MailModel,
+    "release": models.Basis, "throttle": operate.Throttle, "drift": operate.Drift, "limits": operate.Limits,
+    "notify": operate.NotifyModel, "publish": models.PublishModel, "mail": operate.MailModel,
     "webhook": operate.WebhookModel, "triggers": operate.TriggerModel, "certificates": operate.CertificatesModel,
 }  # fmt: skip
 

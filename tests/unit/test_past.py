@@ -5,17 +5,11 @@ from __future__ import annotations
 import threading
 from datetime import date, timedelta
 
-import pytest
-
 from egress_assets.engine.errors import StoreUnavailable
-from egress_assets.engine.evidence.records import Column
 from egress_assets.engine.glance import glance
-from egress_assets.engine.past import DAYS, Change, Past, changes
+from egress_assets.engine.past import DAYS, Past
 from egress_assets.engine.platform import Platform
 from tests.platforms import SCRUB, A, B, Made, materialise, memory, platform
-
-ID = Column("id", "integer", nullable=False, mask="keep")
-MAIL = Column("email", "text", mask="email")
 
 
 def day(back: int) -> str:
@@ -100,31 +94,6 @@ def test_what_is_said_to_be_too_much_is_not_read():
     memory(p, "evidence").asked.clear()
     assert Past(p.evidence, SCRUB, day(0), failed="too many").days(A) == {}
     assert memory(p, "evidence").asked == []
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "expected"),
-    [
-        ((ID, MAIL), (ID, MAIL), []),
-        ((ID, MAIL), (MAIL, ID), []),
-        ((ID,), (ID, MAIL), [Change("email", "added", "", "text")]),
-        ((ID, MAIL), (ID,), [Change("email", "removed", "text", "")]),
-        ((), (ID,), [Change("id", "added", "", "integer")]),
-        ((MAIL,), (Column("email", "text", mask="hash"),), [Change("email", "mask", "email", "hash")]),
-        ((ID,), (Column("id", "integer", mask="keep"),), [Change("id", "null", "NOT NULL", "may be NULL")]),
-        (
-            (ID,),
-            (Column("id", "bigint", mask="null"),),
-            [
-                Change("id", "type", "integer", "bigint"),
-                Change("id", "null", "NOT NULL", "may be NULL"),
-                Change("id", "mask", "keep", "null"),
-            ],
-        ),
-    ],
-)
-def test_what_changed_between_two_schemas(was: tuple[Column, ...], now: tuple[Column, ...], expected: list[Change]):
-    assert changes(was, now) == expected
 
 
 def test_a_read_that_hangs_holds_nobody_up_and_is_said():

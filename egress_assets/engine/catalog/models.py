@@ -16,7 +16,18 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from egress_assets.engine.catalog.fixed_names import Basis, PublishModel
-from egress_assets.engine.catalog.operate import CertificatesModel, Limits, NotifyModel, Throttle, TriggerModel
+from egress_assets.engine.catalog.operate import (
+    CertificatesModel,
+    Drift,
+    DriftKind,
+    DriftPolicy,
+    Limits,
+    NotifyModel,
+    OnDrift,
+    Throttle,
+    TriggerModel,
+    on_drift,
+)
 from egress_assets.engine.catalog.rows import CsvModel
 from egress_assets.engine.catalog.values import (
     Clock,
@@ -168,6 +179,7 @@ class TableModel(Strict):
     late: Literal["count", "ignore"] | None = None  # rows written since and dated below the overlap; default: count
     where: Condition | None = None
     select: Annotated[list[str], Field(min_length=1)] | None = None
+    drift: DriftPolicy | None = None  # default: the dataset's
     columns: dict[str, ColumnRule] = {}
 
 
@@ -276,6 +288,7 @@ class DatasetModel(Strict):
     schedule: Clock | None = None
     sla: Clock | None = None  # by when a date's whole chain is done, on the day of its run
     limits: Limits | None = None  # of all tables of one date
+    drift: DriftPolicy = "fail"
     date_label: Literal["data_day", "run_day"] = "data_day"
     extract: Literal["full", "window", "incremental"] = "full"
     grace: timedelta = timedelta(hours=36)
@@ -331,6 +344,8 @@ class DatasetModel(Strict):
             return f"`{said[0]}` does nothing in a dataset of `extract: {self.extract}`"
         if table.select is not None and self.scrub:
             return "`select` is for datasets without `scrub`: there every column has a mask, or the run stops"
+        if isinstance(table.drift, Drift) and table.drift.removed_table:
+            return "`removed_table` is said of the dataset: a table that left the catalog has no place in it"
         twice = sorted({name for name in table.select or () if (table.select or []).count(name) > 1})
         return f"`select` names {', '.join(twice)} twice" if twice else ""
 
@@ -345,6 +360,11 @@ class DatasetModel(Strict):
         """With every `publish` among the mirrors, as `<dataset>_<name>`. A mirror that is written so stays itself."""
         found = {published_name(dataset, n): Published.of(stage, n, each) for stage, n, each in self.publishes()}
         return self.model_copy(update={"mirrors": {**found, **self.mirrors}}) if found else self
+
+    def on_drift(self, table: str, kind: DriftKind) -> OnDrift:
+        """What a run does on schema drift of a table, which may have left the catalog."""
+        own = self.tables[table].drift if table in self.tables else None
+        return on_drift(own, kind) or on_drift(self.drift, kind) or "fail"
 
     def calendar(self, timezone: str) -> Calendar:
         return Calendar(ZoneInfo(timezone), self.start, self.date_label, self.grace)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from typing import Annotated, Literal
 
-from egress_assets.engine.catalog.values import Hours, Size, Strict, Value
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from egress_assets.engine.catalog.values import Hours, Size, Strict, Value, written_as
 
 
 class Limits(Strict):
@@ -55,6 +57,38 @@ class Throttle(Strict):
         if self.rows_per_second is None and self.bytes_per_second is None:
             raise ValueError("give `rows_per_second`, `bytes_per_second` or both")
         return self
+
+
+OnDrift = Literal["fail", "warn", "accept"]
+DriftKind = Literal["added", "removed", "retyped", "nullable", "reordered", "removed_table"]
+
+
+class Drift(Strict):
+    """What a run does when a table differs from the date before, by kind.
+
+    A kind that is not said is, of a table, as the dataset says; of the dataset it is `fail`.
+    """
+
+    added: OnDrift | None = None
+    removed: OnDrift | None = None
+    retyped: OnDrift | None = None
+    nullable: OnDrift | None = None
+    reordered: OnDrift | None = None
+    removed_table: OnDrift | None = None  # the dataset's alone: a table that left the catalog has no place in it
+
+    @model_validator(mode="after")
+    def _one(self) -> Drift:
+        if not any(getattr(self, kind) for kind in type(self).model_fields):
+            raise ValueError("say it of a kind, as in `{added: accept}`, or of all, as in `drift: accept`")
+        return self
+
+
+DriftPolicy = Annotated[Annotated[OnDrift, Tag("text")] | Annotated[Drift, Tag("mapping")], Discriminator(written_as)]
+
+
+def on_drift(policy: DriftPolicy | None, kind: DriftKind) -> OnDrift | None:
+    """What one policy says of a kind; None where it says nothing."""
+    return getattr(policy, kind) if isinstance(policy, Drift) else policy
 
 
 class MailModel(Strict):

@@ -51,8 +51,12 @@ def text(kind: str = "") -> str:
 def _definitions() -> dict[str, Schema]:
     _, top = models_json_schema([(Endpoints, "validation"), (DatasetModel, "validation")])
     found: dict[str, Schema] = {name: plain(each) for name, each in top["$defs"].items()}
-    found |= {"ColumnRule": _column(), "Mask": _mask(), "TableModel": _table(found["TableModel"])}
-    found |= {"RawTable": _raw_table(), "RecipientModel": _recipient(found["RecipientModel"])}
+    long = found["TableModel"]
+    found |= {"ColumnRule": _column(), "Mask": _mask(), "TableModel": _table(long)}
+    found |= {
+        "RawTable": _raw_table(long["properties"]["drift"]),
+        "RecipientModel": _recipient(found["RecipientModel"]),
+    }
     dataset = found["DatasetModel"]["properties"]
     dataset["grace"] = {"type": "string", "pattern": r"^\d+\s*[smhd]$", "default": "36h"}
     dataset["tables"] |= {"patternProperties": {_TABLES: True}}  # which form they have depends on `scrub`: RULES
@@ -98,7 +102,7 @@ def _table(long: Schema) -> Schema:
     }
 
 
-def _raw_table() -> Schema:
+def _raw_table(drift: Schema) -> Schema:
     """Of a dataset without `scrub`: there is nothing to say of masks."""
     said = {
         "window": {"type": "string"},
@@ -107,6 +111,7 @@ def _raw_table() -> Schema:
         "late": {"enum": ["count", "ignore"]},
         "where": {"type": "string", "minLength": 1},
         "select": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+        "drift": drift,
     }
     return {"type": ["object", "null"], "properties": said, "additionalProperties": False}
 

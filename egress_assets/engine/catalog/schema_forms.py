@@ -41,6 +41,7 @@ RULES: Mapping[str, Schema] = {
     },
     "SourceModel": _one_of("dsn", "jdbc", "host"),
     "Limits": _any_of("rows", "bytes"),
+    "Drift": {"minProperties": 1},
     "Throttle": _any_of("rows_per_second", "bytes_per_second"),
     "NotifyModel": _any_of("mail", "webhook"),
     "SigningKey": _one_of("env", "file", "kms"),

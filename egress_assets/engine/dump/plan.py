@@ -21,7 +21,7 @@ from egress_assets.engine.errors import (
 )
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import PlanLine
-from egress_assets.engine.stage import Standing, require_date
+from egress_assets.engine.stage import Standing, drift_lines, require_date
 
 _UNSIZED = "size unknown until the server's next ANALYZE"
 
@@ -42,9 +42,11 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
             relations = look(spec.settings(), spec.tables)
     except (TableMissing, SourceDenied) as error:
         return [*refused, refusal(spec.unit.title, error)]
+    wanted = spec.wanted(relations)
     found = seen_anew(platform.evidence, spec.standing(relations), relations, extract=spec.model.extract)
-    refused += refused_now(platform, spec.unit, date) if found.reasons else []
-    refused += out_of_order(spec.chain, spec.tables) if found.reasons else []
+    if found.reasons:
+        refused += [*refused_now(platform, spec.unit, date), *out_of_order(spec.chain, spec.tables)]
+        refused += drift_lines(spec, wanted)
     return [*refused, *(_line(table, extent(spec.chain, relations[table]), found) for table in spec.tables)]
 
 

@@ -27,7 +27,8 @@ from egress_assets.engine.layout import index_key, part_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
-from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, table_record
+from egress_assets.engine.schema_drift import facts_of
+from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, settle, table_record
 
 logger = logging.getLogger(__name__)
 
@@ -41,18 +42,19 @@ def run(
     again: bool = False,
     relabel: bool = False,
     quiet_hours: Quiet = "keep",
+    accept_drift: bool = False,
     on: Listener = silent,
 ) -> StageResult:
     """Dump `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
 
     `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
-    so. `quiet_hours="ignore"` begins within the source's. A run that DDL disturbs starts over on a new snapshot, three
-    times in all. Memory: engine/dump/extract.py.
+    so. `quiet_hours="ignore"` begins within the source's. `accept_drift` goes on where the catalog's `drift` says fail.
+    A run that DDL disturbs starts over on a new snapshot, three times in all. Memory: engine/dump/extract.py.
 
-    Raises CatalogError, SourceError's kinds (SourceQuiet, OutOfOrder), LimitExceeded (the previous data stands, what
-    was written is gone), StoreError's kinds (Superseded when a newer run was faster).
+    Raises CatalogError, SourceError's kinds (SourceQuiet, OutOfOrder), SchemaDrift before the first row, LimitExceeded
+    (the previous data stands, what was written is gone), StoreError's kinds (Superseded when a newer run was faster).
     """
-    spec = DumpSpec.of(platform, dataset, date, tables)
+    spec = DumpSpec.of(platform, dataset, date, tables, accept_drift=accept_drift)
     with noted(platform.evidence, spec.unit, date), placed(platform.catalog, dataset):
         return _dumped(spec, again=again, relabel=relabel, quiet_hours=quiet_hours, on=on)
 
@@ -102,6 +104,8 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
     with open_snapshot(settings, spec.tables, application_name=name) as leader:
         at = tally.spent("lock", at)
         on(Tick("lock", spec.dataset, len(spec.tables), len(spec.tables), unit="tables", finished=True))
+        wanted = spec.wanted(leader.relations)
+        drift = settle(spec, wanted)
         planned = {table: _planned(spec, leader, table, attempt) for table in spec.tables}
         at = tally.spent("overlap", at) if spec.chain else at
         done = _extract(spec, leader, planned, on)
@@ -110,7 +114,6 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         spec.chain.require_still(spec.platform.evidence)
     on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))
     tally.sent_bytes += sum(table.bytes for table in done.values())
-    wanted = spec.wanted(leader.relations)
     return Draft(
         tables={table: table_record(done[table], wanted[table], planned[table].going_on) for table in spec.tables},
         position=leader.position,
@@ -122,6 +125,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
             "server_version": leader.server_version,
             "milliseconds": tally.milliseconds(),
             OIDS: oids(leader.relations),
+            **facts_of(drift),
             **facts,
         },
     )

@@ -38,15 +38,19 @@ class DumpSpec:
     dump: DumpModel
     calendar: Calendar
     chain: Chain | None = None  # of an incremental extract, once it was looked at
+    accept_drift: bool = False  # whatever the catalog says of it, this once
 
     @staticmethod
-    def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> DumpSpec:
+    def of(
+        platform: Platform, dataset: str, date: str, tables: Iterable[str] | None, *, accept_drift: bool = False
+    ) -> DumpSpec:
         """Raises CatalogError for a dataset without `dump:` and for unknown tables."""
         model = require_dataset(platform.catalog, dataset)
         if model.dump is None or model.source is None:
             raise CatalogError(f"dataset {dataset} has no raw dump", hint="Add `dump: {}` to its catalog file.")
         chosen = chosen_tables(model.tables, tables, dataset)
-        return DumpSpec(platform, dataset, date, chosen, model, model.dump, platform.catalog.calendar(dataset))
+        calendar = platform.catalog.calendar(dataset)
+        return DumpSpec(platform, dataset, date, chosen, model, model.dump, calendar, accept_drift=accept_drift)
 
     def chained(self) -> DumpSpec:
         """With the chain as evidence has it now, where the extract is incremental."""

@@ -21,7 +21,7 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import PlanLine
 from egress_assets.engine.scrub.policy import TablePolicy
 from egress_assets.engine.scrub.spec import ScrubSpec
-from egress_assets.engine.stage import Standing, require_date
+from egress_assets.engine.stage import Standing, drift_lines, require_date
 
 Sign = Literal["=", "+", "*"]
 
@@ -43,10 +43,12 @@ def plan(platform: Platform, dataset: str, date: str) -> list[PlanLine]:
         policies = spec.policies(relations)
     except (TableMissing, SourceDenied, PolicyError, CatalogError) as error:
         return [*refused, refusal(spec.unit.title, error)]
-    found = spec.standing(spec.wanted(policies))
+    wanted = spec.wanted(policies)
+    found = spec.standing(wanted)
     found = seen_anew(platform.evidence, found, relations, extract=spec.model.extract)
-    refused += refused_now(platform, spec.unit, date) if found.reasons else []
-    refused += out_of_order(spec.chain, spec.tables) if found.reasons else []
+    if found.reasons:
+        refused += [*refused_now(platform, spec.unit, date), *out_of_order(spec.chain, spec.tables)]
+        refused += drift_lines(spec, wanted)
     sizes = {table: extent(spec.chain, relations[table]) for table in spec.tables}
     lines = (line for table in spec.tables for line in _lines(policies[table], sizes[table], found))
     return [*refused, *lines]

@@ -94,10 +94,16 @@ def _require_coverage(dataset: DatasetModel, relations: Mapping[str, Relation]) 
     lost = f"; the catalog also names {', '.join(gone)}, which the database does not have" if gone else ""
     if open_columns:
         names = ", ".join(f"{table}.{c.name}" for table, columns in open_columns.items() for c in columns)
-        hint = f"Give each a mask, or `keep` where it names nobody. To paste under `tables`:\n{patch(open_columns)}"
+        hint = (
+            "Give each a mask, or `keep` where it names nobody; readers then get columns more, which `drift` decides "
+            f"about (docs/runbook.md). To paste under `tables`:\n{patch(open_columns)}"
+        )
         raise Unclassified(f"columns without a mask: {names}{lost}", hint=hint)
     if gone:
-        hint = "Correct the names in the catalog, or take the columns out of it."
+        hint = (
+            "Correct the names in the catalog, or take the columns out of it; readers then get columns less, which "
+            "`drift` decides about (docs/runbook.md)."
+        )
         raise TableMissing(f"columns of the policy that the database does not have: {', '.join(gone)}", hint=hint)
 
 

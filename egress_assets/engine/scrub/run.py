@@ -31,12 +31,13 @@ from egress_assets.engine.layout import index_key, part_key, scrub_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
+from egress_assets.engine.schema_drift import Drifted, facts_of
 from egress_assets.engine.scrub import gate, quarantine
 from egress_assets.engine.scrub.locate import columns_found
 from egress_assets.engine.scrub.policy import TablePolicy
 from egress_assets.engine.scrub.preflight import keys_are_logged
 from egress_assets.engine.scrub.spec import ScrubSpec, scrub_of, spec_digest
-from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, table_record
+from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, settle, table_record
 from egress_assets.engine.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def run(
     again: bool = False,
     relabel: bool = False,
     quiet_hours: Quiet = "keep",
+    accept_drift: bool = False,
     on: Listener = silent,
 ) -> StageResult:
     """Scrub `tables` (None: all) of `dataset` for `date`, or find that the pointer stands for just that already.
@@ -58,16 +60,17 @@ def run(
     Either way it ends with the certificate of what the pointer names, where the catalog has `certificates`.
 
     `again` reads the rows even so. `relabel` takes the source's present state for a past date, and the manifest says
-    so. `quiet_hours="ignore"` begins within the source's. A run that DDL disturbs starts over on a new snapshot, three
-    times in all. Memory: engine/dump/extract.py, and 2 MiB a worker for the scan.
+    so. `quiet_hours="ignore"` begins within the source's. `accept_drift` goes on where the catalog's `drift` says fail.
+    A run that DDL disturbs starts over on a new snapshot, three times in all. Memory: engine/dump/extract.py, and 2 MiB
+    a worker for the scan.
 
-    Raises Unclassified, TableMissing and SourceQuiet before the first row, KeyMissing, GateFailed and LimitExceeded
-    (the previous data stands, what was written is gone), CatalogError, SourceError's and StoreError's kinds; and
-    CertificateInvalid when the data is true and something else lies where its certificate has to be.
+    Raises Unclassified, SchemaDrift, TableMissing and SourceQuiet before the first row, KeyMissing, GateFailed and
+    LimitExceeded (the previous data stands, what was written is gone), CatalogError, SourceError's and StoreError's
+    kinds; and CertificateInvalid when the data is true and something else lies where its certificate has to be.
     """
     unit = scrub_unit(dataset, scrub_of(platform, dataset).audience)
     with noted(platform.evidence, unit, date), placed(platform.catalog, dataset):
-        spec = ScrubSpec.of(platform, dataset, date, tables)
+        spec = ScrubSpec.of(platform, dataset, date, tables, accept_drift=accept_drift)
         signer_of(platform)  # a key that can't be had stops the run before the first row
         result = _scrubbed(spec, again=again, relabel=relabel, quiet_hours=quiet_hours, on=on)
         certificate = ensure(platform, spec.unit, date)
@@ -151,6 +154,7 @@ class _Attempt:
         self._keys: list[str] = []  # of what may have been written
         self._cuts: dict[str, Cut] = {}  # of an incremental extract
         self._going_on: dict[str, GoingOn] = {}
+        self._drift: tuple[Drifted, ...] = ()
 
     def draft(self) -> Draft:
         try:
@@ -166,6 +170,7 @@ class _Attempt:
         with open_snapshot(spec.settings(), spec.tables, application_name=name) as leader:
             at = self._tally.spent("lock", at)
             policies = spec.policies(leader.relations)
+            self._drift = settle(spec, spec.wanted(policies))
             refuse = spec.scrub.log_settings == "refuse"
             keyed = spec.chain is not None or any(policy.domains for policy in policies.values())
             logged = keyed and keys_are_logged(leader, refuse=refuse)
@@ -283,5 +288,5 @@ class _Attempt:
             key_id=keys.key_id,
             audience=keys.audience,
             basis={"basis": "scrubbed", "unit": str(spec.unit), "audience": keys.audience},
-            facts={**facts, **self._facts},
+            facts={**facts, **facts_of(self._drift), **self._facts},
         )

@@ -48,14 +48,18 @@ class ScrubSpec:
     calendar: Calendar
     keys: AudienceKeys = field(repr=False)
     chain: Chain | None = None  # of an incremental extract, once it was looked at
+    accept_drift: bool = False  # whatever the catalog says of it, this once
 
     @staticmethod
-    def of(platform: Platform, dataset: str, date: str, tables: Iterable[str] | None) -> ScrubSpec:
+    def of(
+        platform: Platform, dataset: str, date: str, tables: Iterable[str] | None, *, accept_drift: bool = False
+    ) -> ScrubSpec:
         """Raises CatalogError (no such dataset or table, no `scrub:`), KeyMissing."""
         scrub, model = scrub_of(platform, dataset), platform.catalog.dataset(dataset)
         chosen = chosen_tables(model.tables, tables, dataset)
         keys = MasterKey.parse(platform.provider.secret(scrub.key)).audience(scrub.audience, scrub.epoch)
-        return ScrubSpec(platform, dataset, date, chosen, model, scrub, platform.catalog.calendar(dataset), keys)
+        calendar = platform.catalog.calendar(dataset)
+        return ScrubSpec(platform, dataset, date, chosen, model, scrub, calendar, keys, accept_drift=accept_drift)
 
     def chained(self) -> ScrubSpec:
         """With the chain as evidence has it now, where the extract is incremental."""

@@ -116,6 +116,7 @@ def test_what_the_pointer_no_longer_stands_for_is_made_again(place, change):
         case "format":
             place.dataset["dump"] = {"format": "csv.gz"}
         case "column":
+            place.dataset["drift"] = {"added": "accept"}
             place.db.run("ALTER TABLE orders ADD COLUMN note text")
         case "object gone":
             place.data.delete(key)
@@ -141,6 +142,7 @@ def test_a_damaged_object_of_equal_length_is_healed_by_again(place):
 
 def test_a_table_taken_out_of_the_catalog_leaves_the_pointer(place):
     run(place.platform, "shop", DAY)
+    place.dataset["drift"] = {"removed_table": "accept"}
     del place.tables["public.nothing"]
     result = run(place.platform, "shop", DAY)
     assert (result.how, set(result.tables)) == ("moved", TABLES - {"public.nothing"})

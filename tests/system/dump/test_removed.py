@@ -9,7 +9,7 @@ import pytest
 from egress_assets.engine.catalog.models import TableModel
 from egress_assets.engine.dump.plan import plan
 from egress_assets.engine.dump.run import run
-from egress_assets.engine.errors import HistoryUnavailable, TableMissing, Unclassified
+from egress_assets.engine.errors import HistoryUnavailable, SchemaDrift, TableMissing, Unclassified
 from egress_assets.engine.housekeeping import keep_house
 from egress_assets.engine.layout import dump_unit, scrub_unit
 from egress_assets.engine.scrub.run import run as scrub
@@ -66,9 +66,10 @@ def test_another_dataset_of_the_same_database_goes_on(place):
 
 # --------------------------------------------------------------------------------------------- taken out of the catalog
 def test_the_next_run_leaves_exactly_the_catalogs_tables_and_says_why_it_ran(place, caplog):
+    place.dataset["drift"] = {"removed_table": "accept"}
     run(place.platform, "shop", DAY)
     del place.tables["public.orders"]
-    assert plan(place.platform, "shop", DAY)[0].detail.startswith("public.orders left the catalog")
+    assert plan(place.platform, "shop", DAY)[1].detail.startswith("public.orders left the catalog")
     with caplog.at_level(logging.INFO):
         result = run(place.platform, "shop", DAY)
     assert "public.orders left the catalog" in caplog.text
@@ -81,6 +82,7 @@ def test_dates_that_are_not_run_again_keep_the_table_readable_and_whole(place, m
     run(place.platform, "shop", DAY)
     monkeypatch.setenv("EGRESS_NOW", "2026-11-25T02:30:00+00:00")
     before = place.objects()
+    place.dataset["drift"] = "accept"
     del place.tables["public.orders"]
     place.db.run("DROP TABLE orders")
     with pytest.raises(HistoryUnavailable):
@@ -94,6 +96,7 @@ def test_dates_that_are_not_run_again_keep_the_table_readable_and_whole(place, m
 
 
 def test_what_left_the_catalog_may_come_back(place):
+    place.dataset["drift"] = "accept"
     run(place.platform, "shop", DAY)
     kept = place.tables.pop("public.orders")
     run(place.platform, "shop", DAY)
@@ -115,7 +118,9 @@ def test_a_renamed_table_is_missing_under_its_old_name_and_unclassified_under_it
         scrub(place.platform, "shop", DAY)
     assert entries(place, unit=SCRUB) == {"public.orders"}
     place.tables = {"public.purchases": ORDERS}
-    assert scrub(place.platform, "shop", DAY).how == "moved"
+    with pytest.raises(SchemaDrift, match=r"public\.orders since 2026-11-19: - the table, which left the catalog"):
+        scrub(place.platform, "shop", DAY)
+    assert scrub(place.platform, "shop", DAY, accept_drift=True).how == "moved"
     assert entries(place, unit=SCRUB) == {"public.purchases"}
 
 
@@ -157,7 +162,10 @@ def test_a_table_created_anew_with_the_same_rows_is_read_again_once_and_keeps_it
 def test_other_columns_are_a_change_of_the_schema(place):
     run(place.platform, "shop", DAY)
     place.db.run("DROP TABLE orders", "CREATE TABLE orders (id int, note text)")
-    assert plan(place.platform, "shop", DAY)[1].detail.startswith("its columns have changed")
+    assert plan(place.platform, "shop", DAY)[-2].detail.startswith("its columns have changed")
+    with pytest.raises(SchemaDrift, match=r"public\.orders since 2026-11-19: .*\+ note text, - customer_id integer"):
+        run(place.platform, "shop", DAY)
+    place.tables["public.orders"] = {"drift": "accept"}
     result = run(place.platform, "shop", DAY)
     assert [column.name for column in result.tables["public.orders"].columns] == ["id", "note"]
 

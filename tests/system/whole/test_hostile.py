@@ -194,7 +194,10 @@ def test_a_column_that_comes_stops_the_scrub_with_lines_to_paste(hostile, schema
     hostile.write(
         "people", "".join(f"{key}: {json.dumps(value)}\n" for key, value in made.items()) + f"tables:\n{policy}"
     )
-    assert hostile.done("scrub", "people")["generation"] == 2
+    said = hostile.refused(hostile.run("scrub", "people"), 50, f"{schema}.people since", "+ né: #1 text, + phone text")
+    assert "--accept-drift" in said.err
+    done = hostile.done("scrub", "people", "--accept-drift")
+    assert (done["generation"], [row["column"] for row in done["facts"]["drift"]]) == (2, ["né: #1", "phone"])
     assert stored(hostile, unit) == {f"{schema}.people": (1, b"1,,removed\n")}
 
 
