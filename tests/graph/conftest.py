@@ -17,6 +17,7 @@ from egress_assets.engine.evidence.records import CheckRecord, Column
 from egress_assets.engine.layout import Unit, asset_key, delivery_unit, dump_unit, manifest_key, mirror_unit, scrub_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.result import StageResult, TableResult
+from egress_assets.engine.schema_drift import Drifted
 from tests.platforms import MemoryStore
 
 ENDPOINTS = """
@@ -81,6 +82,7 @@ class StandIn:
     failures: dict[str, EgressError] = field(default_factory=dict)  # by stage
     calls: list[tuple[str, str, tuple[str, ...] | None]] = field(default_factory=list)  # stage, date, tables
     how: str = "moved"
+    drift: dict[str, tuple[Drifted, ...]] = field(default_factory=dict)  # by table, of dumps and scrubs
     stores: dict[str, MemoryStore] = field(default_factory=dict)
 
     def __call__(self, stage: str) -> Callable[..., StageResult]:
@@ -130,6 +132,7 @@ class StandIn:
             rows=1000 if tabular else None,
             columns=(Column("id", "bigint", False, "keep"), Column("email", "text", True, "email")) if tabular else (),
             checks=(CheckRecord("identifiers", True, {"scanned": 9}),) if unit.stage == "scrub" else (),
+            drift=self.drift.get(name, ()),
         )
 
 
@@ -156,6 +159,11 @@ def key(unit: Unit, table: str = "") -> dg.AssetKey:
 DUMP = {table: key(dump_unit("shop"), table) for table in TABLES}
 SCRUB = {table: key(scrub_unit("shop", "shared"), table) for table in TABLES}
 MIRROR, DELIVERY = key(mirror_unit("shop")), key(delivery_unit("acme", "orders"))
+
+
+def evaluations(result: dg.ExecuteInProcessResult, name: str = "gate") -> list[Any]:
+    """What a run told of one kind of check."""
+    return [found for found in result.get_asset_check_evaluations() if found.check_name == name]
 
 
 @dataclass

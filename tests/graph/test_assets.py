@@ -6,7 +6,18 @@ import pytest
 from egress_assets.engine.errors import GateFailed, SourceUnavailable
 from egress_assets.engine.evidence.records import CheckRecord
 from egress_assets.failures import NO_RUN_RETRY
-from tests.graph.conftest import DATE, DELIVERY, DUMP, MIRROR, OTHER, SCRUB, TABLES, Runner, StandIn
+from tests.graph.conftest import (
+    DATE,
+    DELIVERY,
+    DUMP,
+    MIRROR,
+    OTHER,
+    SCRUB,
+    TABLES,
+    Runner,
+    StandIn,
+    evaluations,
+)
 
 
 def told(result: dg.ExecuteInProcessResult, asset: dg.AssetKey) -> dg.AssetMaterialization:
@@ -93,7 +104,7 @@ def test_a_failed_gate_leaves_nothing_materialised_and_the_date_failed(runner: R
     assert not result.success
     assert all(runner.materialised(asset) == set() for asset in (*SCRUB.values(), MIRROR, DELIVERY))
     assert {stage for stage, _, _ in engine.calls} <= {"dump", "scrub"}
-    checks = result.get_asset_check_evaluations()
+    checks = evaluations(result)
     assert sorted((c.asset_key, c.passed) for c in checks) == sorted((asset, False) for asset in SCRUB.values())
     failed = runner.instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(SCRUB[TABLES[0]], "gate"))
     assert failed is not None
@@ -101,7 +112,7 @@ def test_a_failed_gate_leaves_nothing_materialised_and_the_date_failed(runner: R
 
 def test_a_failed_gate_tells_what_it_found(runner: Runner, engine: StandIn):
     engine.failures["scrub"] = GateFailed("scrub/shop/shared did not pass its gate: public.orders has 3 e-mails")
-    found = {c.description for c in runner.run().get_asset_check_evaluations()}
+    found = {c.description for c in evaluations(runner.run())}
     assert found == {"scrub/shop/shared did not pass its gate: public.orders has 3 e-mails"}
 
 
@@ -125,7 +136,7 @@ def test_only_the_table_at_fault_fails_and_the_clean_one_says_that_it_was_not_pu
     result = runner.run()
     assert not result.success
     assert all(runner.materialised(asset) == set() for asset in (*SCRUB.values(), MIRROR, DELIVERY))
-    found = {check.asset_key: check for check in result.get_asset_check_evaluations()}
+    found = {check.asset_key: check for check in evaluations(result)}
     assert {key: check.passed for key, check in found.items()} == {
         SCRUB["public.customers"]: False,
         SCRUB["public.orders"]: True,
@@ -137,7 +148,7 @@ def test_only_the_table_at_fault_fails_and_the_clean_one_says_that_it_was_not_pu
 
 def test_what_a_gate_found_is_a_table_without_values_or_shapes(runner: Runner, engine: StandIn):
     engine.failures["scrub"] = gate_failed()
-    checks = {check.asset_key: check for check in runner.run().get_asset_check_evaluations()}
+    checks = {check.asset_key: check for check in evaluations(runner.run())}
     found = checks[SCRUB["public.customers"]].metadata["findings"].value.records
     assert [tuple(record.data.values()) for record in found] == [
         ("public.customers", "born", "policy_covers_schema", "without a mask", 1),
@@ -152,11 +163,11 @@ def test_a_table_of_which_the_failed_gate_says_nothing_counts_as_failed(runner: 
     error = gate_failed()
     del error.checks["public.orders"]  # type: ignore[attr-defined]
     engine.failures["scrub"] = error
-    assert {check.passed for check in runner.run().get_asset_check_evaluations()} == {False}
+    assert {check.passed for check in evaluations(runner.run())} == {False}
 
 
 def test_a_passed_gate_tells_each_check_with_its_facts(runner: Runner):
-    found = {c.asset_key: c for c in runner.run().get_asset_check_evaluations()}
+    found = {c.asset_key: c for c in evaluations(runner.run())}
     assert set(found) == set(SCRUB.values())
     one = found[SCRUB["public.orders"]]
     assert one.passed

@@ -12,7 +12,7 @@ from egress_assets.engine.errors import CatalogError, GateFailed, SourceUnavaila
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.result import StageResult
 from egress_assets.ranges import MOST
-from tests.graph.conftest import DELIVERY, DUMP, MIRROR, SCRUB, Runner, StandIn
+from tests.graph.conftest import DELIVERY, DUMP, MIRROR, SCRUB, Runner, StandIn, evaluations
 
 FIRST, LAST = "2026-11-10", "2026-11-12"
 DATES = {"2026-11-10", "2026-11-11", "2026-11-12"}
@@ -107,9 +107,9 @@ def test_a_range_that_is_terminated_keeps_the_dates_that_were_done(ranged, runne
 
 def test_gate_checks_are_told_by_date(ranged, runner: Runner):
     result = ranged()
-    assert len(result.get_asset_check_evaluations()) == 3 * len(SCRUB)
+    assert len(evaluations(result)) == 3 * len(SCRUB)
     again = ranged()
-    assert len(again.get_asset_check_evaluations()) == 3 * len(SCRUB)
+    assert len(evaluations(again)) == 3 * len(SCRUB)
     record = runner.instance.event_log_storage.get_latest_asset_check_execution_by_key(
         [dg.AssetCheckKey(SCRUB["public.orders"], "gate")]
     )
