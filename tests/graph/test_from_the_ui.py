@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SLOW = """
 source: shop_db
 start: 2026-11-01
+drift: {added: accept}
 dump: {format: csv}
 tables: {whole.slow: {}}
 """
