@@ -268,6 +268,7 @@ def test_plan_tells_from_where_and_what_would_refuse(days):
 def test_a_table_that_was_created_anew_begins_anew(days, caplog):
     add(days, (1, "2020-03-01 12:00+00", "a"))
     days.make("2020-03-01")
+    days.place.dataset["drift"] = "accept"
     days.place.db.run("DROP TABLE events", "CREATE TABLE events (id int, at timestamptz NOT NULL, note text)")
     add(days, (7, "2020-02-01 12:00+00", "older than anything"))
     days.make("2020-03-02")
@@ -278,6 +279,7 @@ def test_a_table_that_was_created_anew_begins_anew(days, caplog):
 def test_a_new_column_doubles_nothing_and_a_dropped_one_takes_the_overlap_again(days):
     add(days, (1, "2020-03-01 23:50+00", "a"))
     days.make("2020-03-01")
+    days.place.dataset["drift"] = "accept"
     days.place.db.run("ALTER TABLE events ADD more int DEFAULT 5")
     add(days, (2, "2020-03-01 23:55+00", "late"))
     days.make("2020-03-02")
