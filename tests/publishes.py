@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+from hashlib import sha256
 from typing import Any
 
 from egress_assets.engine.layout import Unit, mirror_unit
 from egress_assets.engine.platform import Platform
-from tests.platforms import DATE, DUMP, ROWS, A, B, Made, MemoryStore, materialise, memory, platform
+from egress_assets.engine.stores.settings import StoreSettings
+from tests.platforms import (
+    DATE,
+    DUMP,
+    ROWS,
+    STORES,
+    A,
+    B,
+    Made,
+    MemoryStore,
+    Provider,
+    catalog,
+    materialise,
+    memory,
+    platform,
+)
 
 UNIT = mirror_unit("shop_files")
 FLAG = f"exports/{DATE}/_SUCCESS"
@@ -42,3 +60,30 @@ def lying(p: Platform, store: str = "inside") -> dict[str, bytes]:
 
 def writes(store: MemoryStore) -> list[tuple[str, str]]:
     return [(method, key) for method, key in store.asked if method in ("put", "upload", "delete", "put_if")]
+
+
+def served(endpoint: str, bucket: str, **changed: Any) -> Platform:
+    """Over an S3 server that takes any secret: each store is a prefix of one bucket."""
+    stores = {
+        name: StoreSettings(
+            name=name, zone=zone, bucket=bucket, prefix=name, endpoint=endpoint, access_key="a", secret_key="s"
+        )
+        for name, zone in STORES.items()
+    }
+    return Platform(catalog(**dataset(**changed)), Provider({}, stores))
+
+
+def found(p: Platform) -> dict[str, bytes]:
+    """As `lying`, of any store."""
+    store = p.store("inside")
+    return {listed.key: b"".join(store.get(listed.key)) for listed in store.list("exports/")}
+
+
+def require_no_mixture(files: dict[str, bytes]) -> None:
+    """No flag, or one that stands for exactly what lies below it, all of one version."""
+    if FLAG not in files:
+        return
+    rows = {A: gzip.decompress(files[CUSTOMERS]), B: gzip.decompress(files[ORDERS])}
+    assert rows in (ROWS, CHANGED)
+    said = {o["key"]: (o["bytes"], o["sha256"]) for o in json.loads(files[FLAG])["objects"]}
+    assert said == {key: (len(files[key]), sha256(files[key]).hexdigest()) for key in (CUSTOMERS, ORDERS)}

@@ -16,8 +16,8 @@ from egress_assets.engine.evidence import turns
 from egress_assets.engine.layout import publishing_key
 from egress_assets.engine.mirror.run import run
 from egress_assets.engine.platform import Platform
-from tests.platforms import DATE, DUMP, NOW, ROWS, STORES, A, B, Made, MemoryStore, materialise, memory
-from tests.publishes import CHANGED, CUSTOMERS, FLAG, ORDERS, UNIT, lying, made, published
+from tests.platforms import DATE, DUMP, NOW, STORES, A, B, Made, MemoryStore, materialise, memory
+from tests.publishes import CHANGED, CUSTOMERS, FLAG, ORDERS, UNIT, lying, made, published, require_no_mixture
 
 
 @pytest.fixture(autouse=True)
@@ -161,16 +161,6 @@ def whole(p: Platform, rows: dict[str, bytes]) -> bool:
     return {A: gzip.decompress(found[CUSTOMERS]), B: gzip.decompress(found[ORDERS])} == rows
 
 
-def require_no_mixture(p: Platform) -> None:
-    """No flag, or one that stands for exactly what lies below it, all of one version."""
-    found = lying(p)
-    if FLAG not in found:
-        return
-    assert whole(p, ROWS) or whole(p, CHANGED)
-    said = {o["key"]: o["bytes"] for o in json.loads(found[FLAG])["objects"]}
-    assert said == {CUSTOMERS: len(found[CUSTOMERS]), ORDERS: len(found[ORDERS])}
-
-
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_kill_at_any_write_leaves_no_flag_or_a_true_one_and_the_next_start_completes(after: bool) -> None:
     kills = 0
@@ -186,7 +176,7 @@ def test_a_kill_at_any_write_leaves_no_flag_or_a_true_one_and_the_next_start_com
             kills += 1
         else:
             break
-        require_no_mixture(p)
+        require_no_mixture(lying(p))
         result = run(p, "shop_files", DATE)
         assert result.how in ("moved", "unchanged", "nothing")
         assert whole(p, CHANGED)
@@ -204,7 +194,7 @@ def test_an_endpoint_that_fails_leaves_no_flag_above_half_of_it(method: str) -> 
     inside.failing[method, {"upload": ORDERS}.get(method, FLAG)] = StoreUnavailable("down")
     with pytest.raises(StoreUnavailable):
         run(p, "shop_files", DATE)
-    require_no_mixture(p)
+    require_no_mixture(lying(p))
     inside.failing.clear()
     run(p, "shop_files", DATE)
     assert whole(p, CHANGED)
