@@ -6,7 +6,7 @@
     below the floor                            nothing; rows that were written since are counted (`late: count`)
 
 All of it is of the one snapshot that the rows are read in. A table begins anew, with all rows, where there is nothing
-to continue from: a first date, a new table, one that was created anew, another watermark column.
+to continue from: a first date, a new table, one that was created anew, another watermark column or `where`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from egress_assets.engine.stores import Store
 logger = logging.getLogger(__name__)
 
 _XIDS = 2**32
+
+Leaves = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,8 @@ class _Cutting:
             "column": column.name,
             "type": column.base,
             "oid": self._asked.relation.oid,
+            "leaves": [list(leaf) for leaf in self._asked.relation.leaves],
+            "where": self._asked.model.where or "",
             "system": leader.position.line.partition("/")[0],
             "snapshot": self._snapshot,
             "columns": [[c.name, c.type] for c in self._asked.columns],
@@ -153,6 +157,8 @@ class _Cutting:
             return "it was dropped and created anew"
         if [last["column"], last["type"]] != [self._mark.info.name, self._mark.info.base]:
             return "its watermark column has changed"
+        if last["where"] != (self._asked.model.where or ""):
+            return "its `where` has changed"
         return ""
 
     def _not_comparable(self) -> str:
@@ -219,7 +225,7 @@ class _Cutting:
         return self._count(clause) if clause else 0
 
     def _missed(self) -> int | None:
-        """Rows below the floor that were written since the date before was read; None: not counted.
+        """Rows below the floor that were written since the date before was read, or attached; None: not counted.
 
         By the transaction that wrote them: it had not ended when the date before took its snapshot. What a savepoint
         of such a transaction wrote is told only when it began after that. Exact for two billion transactions.
@@ -233,7 +239,10 @@ class _Cutting:
         running = [str(int(xid) % _XIDS) for xid in then[2].split(",") if xid]
         written = sql.SQL("(age(xmin) BETWEEN 0 AND age({}::xid) OR xmin = ANY({}::xid[]))")
         clause = written.format(sql.Literal(str(since)), sql.Literal("{" + ",".join(running) + "}"))
-        return self._count(sql.SQL("{} AND {}").format(self._mark.up_to(self._floor), clause))
+        below = self._mark.up_to(self._floor)
+        attached = [leaf for leaf in self._asked.relation.leaves if list(leaf) not in self._last["leaves"]]
+        known = [leaf for leaf in self._asked.relation.leaves if leaf not in attached]
+        return self._count(sql.SQL("{} AND {}").format(below, clause), known) + self._count(below, attached)
 
     def _is_same_system(self) -> bool:
         """Transactions are counted by one server and its standbys."""
@@ -262,21 +271,23 @@ class _Cutting:
         kept = [clause for clause in (self._asked.where, *clauses) if clause is not None]
         return sql.SQL(" AND ").join(sql.SQL("({})").format(clause) for clause in kept) if kept else None
 
-    def _by_leaf(self, each: sql.SQL, *given: sql.Composable, where: sql.Composable | None) -> sql.Composed | None:
-        """`each` over every leaf, put together; None where there is no leaf."""
-        clause = where or sql.SQL("true")
-        leaves = [each.format(*given, sql.Identifier(*leaf), clause) for leaf in self._asked.relation.leaves]
-        return sql.SQL(" UNION ALL ").join(leaves) if leaves else None
+    def _by_leaf(
+        self, each: sql.SQL, *given: sql.Composable, where: sql.Composable | None, leaves: Leaves | None = None
+    ) -> sql.Composed | None:
+        """`each` over every leaf, or those of `leaves`, put together; None where there is none."""
+        clause, chosen = where or sql.SQL("true"), self._asked.relation.leaves if leaves is None else leaves
+        found = [each.format(*given, sql.Identifier(*leaf), clause) for leaf in chosen]
+        return sql.SQL(" UNION ALL ").join(found) if found else None
 
     def _digests(self, columns: Sequence[str], where: sql.Composable | None, *, places: bool) -> sql.Composed | None:
         if not self._asked.relation.leaves or where is None:
             return None
         return digests(self._asked.relation, columns, where, self._asked.key, places=places)
 
-    def _count(self, clause: sql.Composable) -> int:
+    def _count(self, clause: sql.Composable, leaves: Leaves | None = None) -> int:
         each = sql.SQL("SELECT count(*) AS m FROM ONLY {} WHERE {}")
-        leaves = self._by_leaf(each, where=self._all(clause))
-        return int(self._one(sql.SQL("SELECT sum(m) FROM ({}) AS l").format(leaves))) if leaves else 0
+        counts = self._by_leaf(each, where=self._all(clause), leaves=leaves)
+        return int(self._one(sql.SQL("SELECT sum(m) FROM ({}) AS l").format(counts))) if counts else 0
 
     def _one(self, query: sql.SQL | sql.Composed) -> Any:
         with reworded(f"table {self._title}"):

@@ -348,6 +348,41 @@ def test_partitions_are_one_table_and_a_row_that_moves_between_them_is_one_row(d
     assert days.rows("2020-03-02") == ["1,2020-03-01 23:50:00+00,2"]
 
 
+def test_a_partition_that_is_attached_with_old_rows_is_counted_and_its_late_ones_are_read(days):
+    days.place.db.run(
+        "DROP TABLE events",
+        "CREATE TABLE events (id int, at timestamptz NOT NULL, home int) PARTITION BY LIST (home)",
+        "CREATE TABLE events_1 PARTITION OF events FOR VALUES IN (1)",
+        "INSERT INTO events VALUES (1, '2020-03-01 23:50+00', 1)",
+        "CREATE TABLE events_2 (LIKE events)",
+        "INSERT INTO events_2 VALUES (2, '2020-02-01 00:00+00', 2), (3, '2020-03-01 23:40+00', 2)",
+    )
+    days.make("2020-03-01")
+    days.place.db.run("ALTER TABLE events ATTACH PARTITION events_2 FOR VALUES IN (2)")
+    for date in ("2020-03-02", "2020-03-03"):
+        days.make(date)
+    assert [ids(days.rows(f"2020-03-0{n}")) for n in (1, 2, 3)] == [[1], [3], []]
+    assert [days.says(f"2020-03-0{n}")["missed_rows"] for n in (2, 3)] == [1, 0]
+
+
+def test_another_condition_begins_anew_since_older_rows_may_meet_it(days):
+    add(days, (1, "2020-03-01 12:00+00", "a"), (2, "2020-03-01 12:30+00", "b"))
+    days.place.tables[days.table]["where"] = "note = 'a'"
+    days.make("2020-03-01")
+    del days.place.tables[days.table]["where"]
+    days.make("2020-03-02")
+    assert (ids(days.rows("2020-03-02")), days.says("2020-03-02")["begins"]) == ([1, 2], "its `where` has changed")
+
+
+def test_late_rows_are_written_in_the_dialect_of_the_others(days):
+    days.place.dataset["dump"] = {"csv": {"delimiter": ";"}}
+    add(days, (1, "2020-03-01 23:50+00", "a"))
+    days.make("2020-03-01")
+    add(days, (2, "2020-03-01 23:40+00", "late"), (3, "2020-03-02 12:00+00", "new"))
+    days.make("2020-03-02")
+    assert days.rows("2020-03-02") == ["3;2020-03-02 12:00:00+00;new", "2;2020-03-01 23:40:00+00;late"]
+
+
 @pytest.mark.parametrize(
     ("ddl", "given", "said"),
     [
