@@ -304,6 +304,16 @@ def test_a_dataset_without_masks_gets_the_table_alone_and_a_window_where_it_need
     assert done(made, "--catalog", str(folder), "check")["ok"]
 
 
+def test_a_table_of_an_incremental_dataset_is_left_to_who_knows_its_watermark(
+    made, catalog: Callable[..., Path]
+) -> None:
+    text = "source: shop_db\nstart: 2026-11-01\nextract: incremental\ndump: {}\n"
+    folder = catalog(text)
+    said = run(made, "--catalog", str(folder), "add", "table", "shop", "whole.leads")
+    assert (said.code, (folder / "shop.yaml").read_text()) == (10, text)
+    assert "`whole.leads: {watermark: <column>}`" in said.err
+
+
 def test_a_dataset_begins_with_its_first_table(made, catalog: Callable[..., Path]) -> None:
     folder = catalog(SCRUBBED)
     schema = folder.parent / "docs" / "schema" / "dataset.schema.json"
