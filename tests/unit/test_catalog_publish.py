@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from egress_assets.engine.bucket_policy.wanted import wanted
+from egress_assets.engine.catalog.fixed_names import PublishModel
 from egress_assets.engine.catalog.layouts import layout_of
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.catalog.models import Catalog, Published
+from egress_assets.engine.catalog.rules.publishes import unformed
 from egress_assets.engine.catalog.units import dataset_of, parent_of, units_of
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.layout import asset_key, dump_unit, mirror_unit
+from egress_assets.engine.path_template import PathTemplate
 
 ENDPOINTS = """\
 evidence: {store: evidence}
@@ -122,6 +126,20 @@ def test_a_mistake_is_told_with_its_line(load, written: str, said: str | None) -
     assert found[0].startswith("6: dump.publish.f")
     assert (said or "is a name that mirror/shop_f writes too") in found[0]
     assert len(found) == 1
+
+
+def test_parts_that_are_no_text_are_published_as_they_are_stored_one_by_one(load) -> None:
+    catalog = load('files: {to: lake, path: "x/{table}/{date}", format: csv.gz, header: true}')
+    shop = catalog.dataset("shop")
+    layout = layout_of("shop", shop, shop.mirrors["shop_files"])  # type: ignore[arg-type]
+    assert list(unformed(layout)) == []
+    found = dict(unformed(replace(layout, stored="parquet")))
+    assert set(found) == {"path", "format", "header"}
+    assert found["path"] == "parts of parquet can't be joined: write {part} into it"
+    plain = PublishModel.model_validate({"to": "lake", "path": "x/{table}-{part}/{date}.{ext}"})
+    parts = replace(layout, stored="parquet", publish=plain, path=PathTemplate.parse(plain.path))
+    assert list(unformed(parts)) == []
+    assert parts.key("public.a", "2026-11-20") == "x/a-00000/2026-11-20.parquet"
 
 
 @pytest.mark.parametrize(

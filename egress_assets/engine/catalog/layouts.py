@@ -30,6 +30,11 @@ class Layout:
         """One object a table; else one a part."""
         return "part" not in self.path.fields
 
+    @property
+    def is_text(self) -> bool:
+        """Stored as rows of text, whose parts can be joined, compressed anew and given a header line."""
+        return self.stored.partition(".")[0] == "csv"
+
     def key(self, table: str, date: str, part: int = 0) -> str:
         return self.path.key(self._named(table), date, part)
 

@@ -35,6 +35,7 @@ RULES: tuple[Rule, ...] = (
     publishes.publishes_have_names_of_their_own,
     publishes.paths_tell_tables_apart,
     publishes.paths_stay_in_their_store,
+    publishes.only_text_is_formed,
     publishes.paths_say_their_format,
     publishes.published_names_do_not_meet,
     release.required_certificates_can_be_made,

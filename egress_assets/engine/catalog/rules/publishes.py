@@ -71,6 +71,24 @@ def _misplaced(key: str, prefix: str) -> str:
     return ""
 
 
+def only_text_is_formed(view: View) -> Iterator[Problem]:
+    for place, layout in _layouts(view):
+        for key, text in unformed(layout):
+            yield view.problem(*place, key, text=text)
+
+
+def unformed(layout: Layout) -> Iterator[tuple[str, str]]:
+    """(key, problem) of what can't be done to parts that are no text."""
+    if layout.is_text:
+        return
+    if layout.is_joined:
+        yield "path", f"parts of {layout.stored} can't be joined: write {{part}} into it"
+    if layout.publish.format not in (None, layout.stored):
+        yield "format", f"{layout.stored} is published as it is stored: leave `format` out"
+    if layout.publish.header:
+        yield "header", f"{layout.stored} has no header line: leave `header` out"
+
+
 def paths_say_their_format(view: View) -> Iterator[Problem]:
     """A reader goes by the ending; one that lies is found out only over there."""
     for place, layout in _layouts(view):
