@@ -16,7 +16,6 @@ from pathlib import Path
 from dumping.measuring import Command
 from dumping.own import Order
 from dumping.servers import ROOT, Postgres
-from egress_assets.engine.stream import FORMATS
 
 HERE = Path(__file__).parent
 PRIVATE = ROOT / ".egress" / "bench"
@@ -69,8 +68,7 @@ def field_of(peers: Sequence[Contender]) -> list[Contender]:
         Contender(ONE, "csv.zst", _own("csv.zst", 1), True, START, 1),
         Contender(TWO, "csv.zst", _own("csv.zst", 2), True, START, 2),
     ]
-    if "parquet" in FORMATS:
-        mine.append(Contender(OWN_PARQUET, "parquet, 1 worker", _own("parquet", 1), True, START, 1))
+    mine.append(Contender(OWN_PARQUET, "parquet, 1 worker", _own("parquet", 1), True, START, 1))
     return [*mine, *peers]
 
 

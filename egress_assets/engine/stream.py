@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import zstandard
 from isal import isal_zlib
@@ -18,6 +18,10 @@ from isal import isal_zlib
 from egress_assets.engine.errors import ChecksumMismatch
 
 FORMATS = ("csv", "csv.gz", "csv.zst")
+PARQUET = "parquet"
+"""Of raw dumps only: never compressed or joined here."""
+T = TypeVar("T")
+
 _GZIP = 31  # window bits 15 + 16: a gzip header, with mtime 0 and no name, so that equal rows are equal objects
 _IGZIP_LEVEL = 1
 
@@ -65,7 +69,7 @@ class Abandoned(Exception):
     """The reader of a Handover is gone; its writer has nobody to write for."""
 
 
-class Handover:
+class Handover(Generic[T]):
     """Chunks from a writing thread to a reading one. An exception on either side ends both.
 
     Memory: `depth` chunks wait at most. Every wait is at most 0.5 s long, so that signals are seen.
@@ -77,7 +81,7 @@ class Handover:
         self._waiting: queue.Queue[Any] = queue.Queue(depth)
         self._abandoned = threading.Event()
 
-    def put(self, chunk: bytes) -> None:
+    def put(self, chunk: T) -> None:
         """Raises Abandoned when the reader has stopped."""
         self._give(chunk)
 
@@ -101,7 +105,7 @@ class Handover:
             while True:
                 self._waiting.get_nowait()  # so that a writer that waits for room wakes up now
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[T]:
         while True:
             try:
                 item = self._waiting.get(timeout=0.5)

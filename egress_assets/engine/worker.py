@@ -21,13 +21,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-import psycopg
-
-from egress_assets.engine.dump.copying import Stopped, copy_part, widen
-from egress_assets.engine.dump.snapshot import joined
-from egress_assets.engine.dump.source import SourceSettings, cancel, connect, hang_up
-from egress_assets.engine.dump.sqlstate import reworded
-from egress_assets.engine.dump.tasks import Cell, PartTask
+from egress_assets.engine.dump.copying import Stopped
+from egress_assets.engine.dump.readers import Reader, reader_of
+from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.dump.tasks import Cell, PartTask, StoredColumn
 from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.stores import Store, open_store
@@ -40,7 +37,7 @@ _GONE = 70
 
 
 class Worker:
-    """One connection, one store, one part of a table at a time."""
+    """One session with the source, one store, one part of a table at a time."""
 
     def __init__(self, lines: Iterable[bytes], answers: BinaryIO) -> None:
         self._lines, self._answers = lines, answers
@@ -48,7 +45,7 @@ class Worker:
         self._stop = threading.Event()
         self._pace = Pace()
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._connection: psycopg.Connection | None = None
+        self._readers: dict[str, Reader] = {}  # by format; all parts of a run have one
 
     def run(self) -> int:
         """Until {bye}; the exit code."""
@@ -74,20 +71,19 @@ class Worker:
             return
         settings = SourceSettings.model_validate(hello["source"])
         store = open_store(StoreSettings.model_validate(hello["store"]))
-        self._connection = connect(settings, application_name=hello["name"])
-        with reworded(settings.title()):
-            widen(self._connection)
         while (message := self._next()) is not None:
-            self._one(task_of(message["task"]), hello["snapshot"], store)
+            task = task_of(message["task"])
+            if task.format not in self._readers:
+                self._readers[task.format] = reader_of(task.format, settings, hello["name"])
+            self._one(task, hello["snapshot"], store)
 
     def _one(self, task: PartTask, snapshot: str, store: Store) -> None:
-        assert self._connection is not None  # noqa: S101 - for the type checker
 
         def tell(size: int, rows: int) -> None:
             self._say({"tick": {"table": task.table, "part": task.part, "done": size, "rows": rows}})
 
-        with joined(self._connection, snapshot, task):
-            done = copy_part(self._connection, task, store, stop=self._stop, tell=tell, pace=self._pace)
+        reader = self._readers[task.format]
+        done = reader.read(task, snapshot, store, stop=self._stop, tell=tell, pace=self._pace)
         self._say({"done": asdict(done)})
 
     def _next(self) -> dict[str, Any] | None:
@@ -115,8 +111,8 @@ class Worker:
         """Nobody is there to work for."""
         self._inbox.put(None)
         self._stop.set()
-        if self._connection is not None:
-            cancel(self._connection)
+        for reader in tuple(self._readers.values()):
+            reader.cancel()
         time.sleep(_PATIENCE)
         os._exit(_GONE)  # a store that does not answer must not keep an orphan alive
 
@@ -126,8 +122,8 @@ class Worker:
             self._answers.flush()
 
     def _hang_up(self) -> None:
-        if self._connection is not None:
-            hang_up(self._connection)
+        for reader in self._readers.values():
+            reader.hang_up()
 
 
 def task_of(message: Mapping[str, Any]) -> PartTask:
@@ -136,6 +132,7 @@ def task_of(message: Mapping[str, Any]) -> PartTask:
     plain["cells"] = tuple(_cell(cell) for cell in message["cells"])
     plain["lock"] = tuple((schema, name) for schema, name in message["lock"])
     plain["detectors"] = tuple(message["detectors"])
+    plain["columns"] = tuple(StoredColumn(**column) for column in message["columns"])
     return PartTask(**plain)
 
 

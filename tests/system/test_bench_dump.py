@@ -49,6 +49,9 @@ def test_a_process_above_its_memory_fails(report):
     (verdict,) = table(report, report.ONE, rounds(4, 4, 4, child=90.0), workers=1).verdicts()
     assert verdict.is_failure
     assert "90 MB; 84 is the most" in verdict.said
+    assert not list(table(report, report.OWN_PARQUET, rounds(4, 4, 4, child=200.0), workers=1).verdicts())
+    (verdict,) = table(report, report.OWN_PARQUET, rounds(4, 4, 4, child=250.0), workers=1).verdicts()
+    assert "250 MB; 234 is the most" in verdict.said
 
 
 def test_a_peer_must_take_its_multiple_of_our_time_and_may_be_missing(report):

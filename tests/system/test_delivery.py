@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from egress_assets.engine.delivery.plan import plan
 from egress_assets.engine.delivery.run import run
 from egress_assets.engine.errors import (
     DeliveryBusy,
@@ -325,3 +326,40 @@ def test_nothing_secret_is_in_errors_or_evidence(servers, token, caplog):
     texts = [caplog.text, *(b"".join(evidence.get(x.key)).decode("utf-8", "replace") for x in evidence.list())]
     secret = key.splitlines()[1]
     assert not [text for text in texts if "canary-4711" in text or secret in text or "ann" in text.split(",")]
+
+
+# ------------------------------------------------------------------------------------------------------------- parquet
+@pytest.mark.parametrize("recipient", ["acme", "agent"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_parquet_arrives_as_it_is_stored_one_file_a_part_and_once(servers, token, recipient, parts):
+    p, made = raw(servers, token, "parquet", parts)
+    first = go(p, recipient)
+    found = {name.replace("~", "/"): body for name, body in received(servers, p, token)[recipient].items()}
+    folder, table = f"{token}/2026/11/20", "public.customers"
+    names = [f"{table}.part-{n:05}-of-00003.parquet" for n in range(3)] if parts == 3 else [f"{table}.parquet"]
+    assert found == {f"{folder}/{name}": body for name, body in zip(names, made, strict=True)}
+    assert first.sent_bytes == sum(map(len, made))
+    assert go(p, recipient).how == "nothing"
+    assert len(list(p.evidence.receipts(DATE))) == parts
+
+
+def test_a_date_that_was_dumped_in_another_format_is_refused_with_the_way_out(servers, token):
+    p, _ = raw(servers, token, "csv.zst", 1)
+    with pytest.raises(DeliveryRefused, match=r"is to be parquet, .* as csv\.zst") as caught:
+        go(p)
+    assert "again" in caught.value.hint
+    assert [line.sign for line in plan(p, "acme", "customers", DATE)] == ["!"]
+    assert received(servers, p, token)["acme"] == {}
+
+
+def raw(servers: Sandbox, token: str, stored: str, parts: int) -> tuple[Any, list[bytes]]:
+    """A raw table stored in `stored`, to be delivered as parquet; and its objects."""
+    release = {
+        "basis": "authorised", "reason": "r", "recipients": list(RECIPIENTS), "purpose": "p", "legal_basis": "l",
+        "approved_by": "a", "until": "2099-01-01",
+    }  # fmt: skip
+    model = {"from": f"dump/{A}", "format": "parquet", "release": release}
+    p = over(servers, token, deliveries=deliveries(token, **model))
+    materialise(p, DUMP, Made(format=stored, parts=parts))
+    _, record = p.evidence.tables(p.evidence.pointer(DUMP, DATE))[A]
+    return p, [b"".join(p.store("lake").get(found.key)) for found in record.objects]

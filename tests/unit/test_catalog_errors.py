@@ -37,6 +37,7 @@ def authorised(recipient: str) -> str:
 
 
 RAW = "source: shop_db\nstart: 2026-11-01\ndump: {}\ntables:\n  public.orders: {}\n"
+PARQUET = RAW.replace("dump: {}", "dump: {format: parquet, infinity: text}")
 
 
 def problems(folder: Path, shop: str = SHOP, endpoints: str = ENDPOINTS, **files: str) -> list[str]:
@@ -53,6 +54,8 @@ def problems(folder: Path, shop: str = SHOP, endpoints: str = ENDPOINTS, **files
 def test_the_catalogs_that_the_cases_start_from_are_right(tmp_path: Path) -> None:
     assert problems(tmp_path) == []
     assert problems(tmp_path, RAW) == []
+    delivery = "deliveries:\n  acme/o: {from: dump/public.orders, format: parquet, " + authorised("acme") + "}\n"
+    assert problems(tmp_path, PARQUET + delivery) == []
 
 
 SYNTAX = {
@@ -271,6 +274,43 @@ DATASET = {
     "delivery of a scrub that is not there": (
         RAW + "deliveries:\n  acme/o: {from: public.orders}\n",
         "shop.yaml:7: deliveries.acme/o.from: shop has no scrub",
+    ),
+    "scrub as parquet": (
+        SHOP.replace("{env: K}", "{env: K}, format: parquet"),
+        "shop.yaml:3: scrub.format: parquet is for raw dumps, the gate scans CSV; valid: csv, csv.gz, csv.zst",
+    ),
+    "delivery of a scrub as parquet": (
+        SHOP + "deliveries:\n  acme/o: {from: public.orders, format: parquet}\n",
+        "shop.yaml:7: deliveries.acme/o.format: a scrub is CSV, only a raw dump can be parquet",
+    ),
+    "csv of a dump in parquet": (
+        PARQUET + "deliveries:\n  acme/o: {from: dump/public.orders, " + authorised("acme") + "}\n",
+        "shop.yaml:7: deliveries.acme/o.format: is csv.gz, the dump is parquet; .*`format: parquet`, or dump as CSV",
+    ),
+    "parquet of a dump in csv": (
+        RAW + "deliveries:\n  acme/o: {from: dump/public.orders, format: parquet, " + authorised("acme") + "}\n",
+        "shop.yaml:7: deliveries.acme/o.format: is parquet, the dump is csv.zst; .*say `dump: .format: parquet.`",
+    ),
+    "a header line in parquet": (
+        PARQUET
+        + "deliveries:\n  acme/o: {from: dump/public.orders, format: parquet, header: true, "
+        + authorised("acme")
+        + "}\n",
+        "shop.yaml:7: deliveries.acme/o.format: a header line is for CSV",
+    ),
+    "infinity without parquet": (
+        RAW.replace("dump: {}", "dump: {infinity: text}"),
+        "shop.yaml:3: dump: `infinity` is for `format: parquet`",
+    ),
+    "csv options of parquet": (
+        RAW.replace("dump: {}", "dump: {format: parquet, csv: {dialect: datapipeline}}"),
+        "shop.yaml:3: dump: `csv` says how rows are written as text",
+    ),
+    "published parquet": (
+        RAW.replace(
+            "dump: {}", "dump: {format: parquet, publish: {fixed: {to: ceph, path: 'x/{table}/{date}.{ext}'}}}"
+        ),
+        "shop.yaml:3: dump: `publish` joins parts, which parquet can't",
     ),
     "raw delivery of a dump that is not there": (
         SHOP + "deliveries:\n  acme/o: {from: dump/public.orders, " + authorised("acme") + "}\n",

@@ -141,7 +141,7 @@ DATASETS = [
         "mirrors.m.release",
         "recipients",
     ),
-    ({"deliveries": {"acme/o": {"from": "a.b", "format": "parquet"}}}, "deliveries.acme/o.format", "parquet"),
+    ({"deliveries": {"acme/o": {"from": "a.b", "format": "orc"}}}, "deliveries.acme/o.format", "orc"),
     ({"scrub": None, "dump": {}, "tables": {"a.b": {"id": "keep"}}}, "tables.a.b", "id"),
     ({"source": None}, "", "source"),
 ]

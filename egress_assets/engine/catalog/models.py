@@ -45,6 +45,7 @@ from egress_assets.engine.partition import Calendar
 
 TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
 Format = Literal["csv", "csv.gz", "csv.zst"]
+RawFormat = Literal["csv", "csv.gz", "csv.zst", "parquet"]
 PartSize = Annotated[Size, Field(ge=2**20)]  # bytes of a table in the server that one object holds
 
 
@@ -187,11 +188,22 @@ class DumpModel(Strict):
     """Raw dumps of the dataset's tables."""
 
     store: Name | None = None  # default: the dataset's
-    format: Format = "csv.zst"
+    format: RawFormat = "csv.zst"
     csv: CsvModel | None = None
     zstd_level: int = Field(default=1, ge=1, le=19)
     part_size: PartSize = 256 * 2**20
+    infinity: Literal["refuse", "text"] = "refuse"  # what parquet does about values that its types have not
     publish: dict[Name, PublishModel] = {}
+
+    @model_validator(mode="after")
+    def _of_parquet(self) -> DumpModel:
+        if self.infinity == "text" and self.format != "parquet":
+            raise ValueError("`infinity` is for `format: parquet`; CSV writes every value as it is")
+        if self.csv and self.format == "parquet":
+            raise ValueError("`csv` says how rows are written as text, `format: parquet` writes none: leave one out")
+        if self.publish and self.format == "parquet":
+            raise ValueError("`publish` joins parts, which parquet can't: mirror the dump, or dump as CSV")
+        return self
 
 
 class ScrubModel(Strict):
@@ -210,6 +222,13 @@ class ScrubModel(Strict):
     consistency: Literal["dataset", "table"] = "dataset"
     publish: dict[Name, PublishModel] = {}
     log_settings: Literal["warn", "refuse"] = "warn"  # when the server would log the keys that it is sent
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _scanned(cls, value: Any) -> Any:
+        if value == "parquet":
+            raise ValueError("parquet is for raw dumps, the gate scans CSV; valid: csv, csv.gz, csv.zst")
+        return value
 
 
 class MirrorFrom(Strict):
@@ -258,7 +277,7 @@ class DeliveryModel(Strict):
     """Files for one recipient. `from: <schema.table>` is this dataset's scrub for the recipient's audience."""
 
     from_: str = Field(alias="from", min_length=1)  # schema.table | dump/<schema.table> | mirror/<name>
-    format: Format = "csv.gz"
+    format: RawFormat = "csv.gz"  # parquet: of a dump in parquet only
     header: bool = False
     destination_prefix: str = ""  # may hold {date:%Y/%m/%d}
     release: Basis | None = None

@@ -1,8 +1,8 @@
 """Which files a delivery consists of: stored objects as they are, or what was sealed from them.
 
-A stored table is parts without a header line. When the recipient wants them joined, with a header or in another format,
-the result is sealed as the delivery's own attempt first (seal.py), so that every try sends the same bytes and the
-digest in claim and receipt is theirs.
+A table stored as parquet is sent part by part. Any other is parts without a header line: when the recipient wants them
+joined, with a header or in another format, the result is sealed as the delivery's own attempt first (seal.py), so that
+every try sends the same bytes and the digest in claim and receipt is theirs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from egress_assets.engine.delivery.seal import sealed
 from egress_assets.engine.delivery.spec import Spec
-from egress_assets.engine.errors import ObjectMissing
+from egress_assets.engine.errors import DeliveryRefused, ObjectMissing
 from egress_assets.engine.evidence.proofs import Order
 from egress_assets.engine.mirror import inventory
 from egress_assets.engine.mirror.spec import find_mirror
@@ -28,6 +28,7 @@ from egress_assets.engine.release import (
     read_truth,
     release_truth,
 )
+from egress_assets.engine.stream import PARQUET
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +83,14 @@ def consignment(platform: Platform, spec: Spec, date: str) -> Consignment:
 
 
 def of_stored(platform: Platform, spec: Spec, date: str, truth: Truth, release: Release) -> Consignment:
-    """Stored objects as they are: a table's only one, or a mirror's."""
+    """Stored objects as they are: a table's only one, the parts of one in parquet, or a mirror's."""
     content = truth.contents[spec.table or OBJECTS]
-    if spec.table:
-        files: Iterable[File] = [File(release.objects[0], spec.destination(date))]
+    if spec.table and spec.model.format == PARQUET:
+        count = len(release.objects)
+        names = (spec.destination(date, spec.part_name(number, count)) for number in range(count))
+        files: Iterable[File] = [File(item, name) for item, name in zip(release.objects, names, strict=True)]
+    elif spec.table:
+        files = [File(release.objects[0], spec.destination(date))]
     else:
         files = _Mirrored(platform, spec, date, content, release)
     return Consignment(release, release.order, files, content)
@@ -100,7 +105,19 @@ def of_sealed(platform: Platform, spec: Spec, date: str, own: Truth) -> Consignm
 
 
 def is_as_stored(spec: Spec, content: Content) -> bool:
-    """Whether the recipient wants exactly the one object that is stored."""
+    """Whether the recipient wants what is stored: parquet always, each part a file; of others exactly one object.
+
+    Raises DeliveryRefused where one is parquet and the other is not: the catalog was changed after the date was dumped.
+    """
+    if PARQUET in (content.record.format, spec.model.format):
+        if content.record.format != spec.model.format:
+            date = content.manifest.date
+            raise DeliveryRefused(
+                f"{spec.title} of {date} is to be {spec.model.format}, {spec.parent.title} of {date} has {spec.table} "
+                f"as {content.record.format}",
+                hint=f"Parquet is sent as it is stored: materialise {spec.parent.title} of {date} again.",
+            )
+        return True
     return len(content.record.objects) == 1 and content.record.format == spec.model.format and not spec.model.header
 
 

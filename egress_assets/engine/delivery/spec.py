@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from egress_assets.engine.catalog.models import DeliveryModel, RecipientModel
@@ -12,6 +13,7 @@ from egress_assets.engine.layout import Unit, delivery_unit, dump_unit, scrub_un
 from egress_assets.engine.mirror.spec import OwnMirror, find_mirror
 from egress_assets.engine.partition import parse_date
 from egress_assets.engine.platform import Platform
+from egress_assets.engine.stream import PARQUET
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +47,20 @@ class Spec:
         return Watch(platform.evidence, f"delivery {self.title}", (("recipient", self.recipient), *self.holds))
 
     def destination(self, date: str, name: str = "") -> str:
-        """Where a file goes: the prefix with the date in it, then `<schema>.<table>.<format>`, or a mirror's `name`."""
+        """Where a file goes: the prefix with the date in it, then `name`, or `<schema>.<table>.<format>`."""
         prefix = self.model.destination_prefix.format(date=parse_date(date)).lstrip("/")
         return prefix + (name or f"{table_segment(self.table)}.{self.model.format}")
+
+    def part_name(self, number: int, count: int) -> str:
+        """Of one of a parquet table's files: how many there are is in the name, so no two sets can be mixed up."""
+        part = f".part-{number:05}-of-{count:05}" if count > 1 else ""
+        return f"{table_segment(self.table)}{part}.{PARQUET}"
+
+    def gives(self, name: str) -> bool:
+        """Whether a table's file may have this name."""
+        part = r"(\.part-\d{5,}-of-\d{5,})?" if self.model.format == PARQUET else ""
+        pattern = f"{re.escape(table_segment(self.table))}{part}\\.{re.escape(self.model.format)}"
+        return bool(self.table) and re.fullmatch(pattern, name) is not None
 
 
 def find_delivery(platform: Platform, recipient: str, pipeline: str) -> Spec:

@@ -35,6 +35,7 @@ Tid = tuple[int, int]
 _PICKED = 2000  # single rows a statement, 30 KB of text
 _A_ROW = 200  # bytes that such a row is taken to have
 
+_COPY_OPENS = "COPY ("
 _COPY = "COPY (SELECT {columns} FROM {source}"
 _TO = ") TO STDOUT ({options}, ENCODING 'UTF8')"
 # has_table_privilege answers for the leaf alone: a role with SELECT on the parent only can't read FROM ONLY leaf.
@@ -106,6 +107,11 @@ def _picked(heap: _Heap, tids: Sequence[Tid], first: int) -> Cell:
     places = sql.Literal("{" + ",".join(f'"({block},{row})"' for block, row in tids) + "}").as_string()
     rest = f" WHERE ctid = ANY({places}::tid[]) ORDER BY ctid{heap.to}"
     return Cell(f"{_title(heap.name)} single rows from {first}", heap.copy, rest, heap.name, len(tids) * _A_ROW)
+
+
+def select_of(cell: Cell) -> str:
+    """The SELECT within a cell's COPY statement, for a reader that asks for another format."""
+    return cell.sql.removeprefix(_COPY_OPENS).removesuffix(_to(PLAIN))
 
 
 def cell_locks(relation: Relation, cells: Iterable[Cell]) -> tuple[tuple[str, str], ...]:

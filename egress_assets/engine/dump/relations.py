@@ -7,7 +7,7 @@ pg_relation_filenode, to_regclass and pg_partition_tree see what is committed no
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import psycopg
 
@@ -69,6 +69,19 @@ WHERE c.oid IS NULL
           SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid WHERE NOT i.inhdetachpending
         ) SELECT oid FROM tree ORDER BY 1))
 """
+
+
+class Session(Protocol):
+    """What joining a snapshot asks of a session: psycopg's connection has it, and the one over ADBC."""
+
+    @property
+    def info(self) -> Any:
+        """Has `transaction_status`."""
+        ...
+
+    def execute(self, query: Any, params: Any = ()) -> Iterable[Sequence[Any]]:
+        """Rows. Raises psycopg's errors."""
+        ...
 
 
 def split(table: str) -> tuple[str, str]:
@@ -134,7 +147,7 @@ def _relation(row: tuple, columns: dict[int, list[ColumnInfo]], leaves: dict[int
     )  # fmt: skip
 
 
-def refuse_drift(connection: psycopg.Connection, relations: Iterable[tuple[str, str]]) -> None:
+def refuse_drift(connection: Session, relations: Iterable[tuple[str, str]]) -> None:
     """Nothing was rewritten, replaced, renamed or (partitioned ones) attached since the transaction's snapshot.
 
     MVCC does not protect a snapshot from DDL: a rewritten table reads as empty, without an error. Raises SourceChanged.

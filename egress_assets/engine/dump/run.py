@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from egress_assets.engine.dump.absent import placed
@@ -15,20 +15,31 @@ from egress_assets.engine.dump.cells import copy_cells
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.incremental import cut
+from egress_assets.engine.dump.parquet.shape import expressions, texts_of
 from egress_assets.engine.dump.parts import part_tasks
 from egress_assets.engine.dump.rows import require_condition
 from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.spec import DumpSpec
-from egress_assets.engine.dump.tasks import Cell, PartTask, Relation, TableDone
+from egress_assets.engine.dump.tasks import Cell, PartTask, Relation, StoredColumn, TableDone
 from egress_assets.engine.errors import LimitExceeded
 from egress_assets.engine.evidence.failures import noted
-from egress_assets.engine.evidence.records import Draft, Outcome, digest
+from egress_assets.engine.evidence.records import Draft, Outcome, TableRecord, digest
 from egress_assets.engine.layout import index_key, part_key
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
 from egress_assets.engine.schema_drift import facts_of
-from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, settle, table_record
+from egress_assets.engine.stage import (
+    GoingOn,
+    Tally,
+    Wanted,
+    finished,
+    nothing,
+    require_date,
+    retried,
+    settle,
+    table_record,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +126,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
     on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))
     tally.sent_bytes += sum(table.bytes for table in done.values())
     return Draft(
-        tables={table: table_record(done[table], wanted[table], planned[table].going_on) for table in spec.tables},
+        tables={table: _record(done[table], wanted[table], planned[table]) for table in spec.tables},
         position=leader.position,
         snapshot=leader.snapshot_id,
         as_of=leader.as_of,
@@ -133,9 +144,10 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """One table's tasks; `going_on` of an incremental extract, its index in the store already."""
+    """One table's tasks; `shape` in parquet; `going_on` of an incremental extract, its index in the store already."""
 
     tasks: list[PartTask]
+    shape: tuple[StoredColumn, ...] = ()
     going_on: GoingOn | None = None
 
     @property
@@ -159,17 +171,25 @@ def _extract(spec: DumpSpec, leader: Leader, planned: Mapping[str, _Planned], on
 def _planned(spec: DumpSpec, leader: Leader, table: str, attempt: str) -> _Planned:
     relation = leader.relations[table]
     require_condition(spec.model.tables[table], relation, leader.connection)
+    shape = spec.shape(relation, leader.connection)
+    select = expressions(shape) if shape else spec.select(relation)
     asked = spec.asked(leader, table)
     if asked is None:
-        cells = copy_cells(relation, spec.select(relation), spec.rows(relation), leader.connection, dialect=spec.csv)
-        return _Planned(_tasks(spec, relation, cells, attempt))
+        cells = copy_cells(relation, select, spec.rows(relation), leader.connection, dialect=spec.csv)
+        return _Planned(_tasks(spec, relation, cells, attempt, shape), shape)
     chosen = cut(asked)
     key = index_key(spec.unit, spec.date, attempt, table=table)
     going_on = chosen.going_on(asked, spec.platform.store(spec.store), key)
-    return _Planned(_tasks(spec, relation, chosen.cells(asked, spec.select(relation), spec.csv), attempt), going_on)
+    return _Planned(_tasks(spec, relation, chosen.cells(asked, select, spec.csv), attempt, shape), shape, going_on)
 
 
-def _tasks(spec: DumpSpec, relation: Relation, cells: Sequence[Cell], attempt: str) -> list[PartTask]:
+def _record(done: TableDone, wanted: Wanted, planned: _Planned) -> TableRecord:
+    return replace(table_record(done, wanted, planned.going_on), texts=texts_of(planned.shape))
+
+
+def _tasks(
+    spec: DumpSpec, relation: Relation, cells: Sequence[Cell], attempt: str, shape: tuple[StoredColumn, ...]
+) -> list[PartTask]:
     suffix = spec.dump.format
     return part_tasks(
         relation,
@@ -178,4 +198,5 @@ def _tasks(spec: DumpSpec, relation: Relation, cells: Sequence[Cell], attempt: s
         part_size=spec.dump.part_size,
         format=suffix,
         level=spec.dump.zstd_level,
+        columns=shape,
     )

@@ -23,7 +23,7 @@ from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from egress_assets.engine.dump.pooler import refuse_transaction_pooler
-from egress_assets.engine.dump.relations import LOCKABLE, describe, refuse_drift, require_readable, split
+from egress_assets.engine.dump.relations import LOCKABLE, Session, describe, refuse_drift, require_readable, split
 from egress_assets.engine.dump.source import SourceSettings, connect, hang_up
 from egress_assets.engine.dump.sqlstate import reworded
 from egress_assets.engine.dump.tasks import PartTask, Relation
@@ -125,7 +125,7 @@ def _lead(connection: psycopg.Connection, title: str, tables: Sequence[str]) -> 
     return Leader(connection, relations, snapshot, position, as_of, version, title)
 
 
-def _lock(connection: psycopg.Connection, relations: Sequence[tuple[str, str]], *, wait: bool = True) -> None:
+def _lock(connection: Session, relations: Sequence[tuple[str, str]], *, wait: bool = True) -> None:
     if not relations:
         return
     names = sql.SQL(", ").join(sql.Identifier(*relation) for relation in relations)
@@ -174,7 +174,7 @@ def _own_files(relations: Iterable[Relation]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def joined(connection: psycopg.Connection, snapshot: str, task: PartTask) -> Iterator[None]:
+def joined(connection: Session, snapshot: str, task: PartTask) -> Iterator[None]:
     """A worker's transaction in the leader's snapshot, with its own locks, for one part of a table.
 
     It is left open for the worker's next part, with its locks if they are few: whatever waits for a table that was

@@ -36,6 +36,7 @@ _PINNED: Mapping[str, str] = {
     "synchronize_seqscans": "off",
     "idle_in_transaction_session_timeout": "0",
 }
+PIN = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted(name, value)"
 # A peer that vanished is noticed after 30 + 3 x 10 s; a leader is silent for as long as its workers read.
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
@@ -159,13 +160,18 @@ def _pin(connection: psycopg.Connection, settings: SourceSettings) -> None:
     if major < OLDEST_SERVER:
         hint = f"Upgrade the server to PostgreSQL {OLDEST_SERVER} or newer."
         raise SourceError(f"{settings.title()} runs PostgreSQL {major}, {OLDEST_SERVER} is the oldest", hint=hint)
+    wanted = pinned(settings, major)
+    connection.execute(PIN, (list(wanted), list(wanted.values())))
+
+
+def pinned(settings: SourceSettings, major: int) -> dict[str, str]:
+    """What PIN sets in every session with a server of that version."""
     wanted = dict(_PINNED)
     wanted["lock_timeout"] = f"{settings.lock_timeout}s"
     wanted["statement_timeout"] = f"{settings.statement_timeout}s"
     if major >= _TRANSACTION_TIMEOUT_SINCE:
         wanted["transaction_timeout"] = "0"
-    query = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted(name, value)"
-    connection.execute(query, (list(wanted), list(wanted.values())))
+    return wanted
 
 
 def ping(settings: SourceSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import psycopg
 from psycopg import sql
 
 from egress_assets.engine.catalog.models import DatasetModel, DumpModel
@@ -14,16 +15,18 @@ from egress_assets.engine.dialect import Dialect
 from egress_assets.engine.dump.chain import Chain, chain_of
 from egress_assets.engine.dump.incremental import Asked
 from egress_assets.engine.dump.overlap import RowKey, plain_digest
+from egress_assets.engine.dump.parquet.shape import TYPES_VERSION, shape_of
 from egress_assets.engine.dump.rows import chosen_columns, rows_of, rows_record
 from egress_assets.engine.dump.snapshot import Leader
 from egress_assets.engine.dump.source import SourceSettings
-from egress_assets.engine.dump.tasks import Relation
+from egress_assets.engine.dump.tasks import Relation, StoredColumn
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.evidence.records import Column, digest
 from egress_assets.engine.layout import Unit, dump_unit
 from egress_assets.engine.partition import Calendar
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.stage import Standing, Wanted, chosen_tables, standing
+from egress_assets.engine.stream import PARQUET
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class DumpSpec:
     def _wanted(self, table: str, relation: Relation) -> Wanted:
         model = self.model.tables[table]
         dating = model.watermark or model.window or ""
-        policy = digest({"extract": self.model.extract, "window": dating, **rows_record(model)})
+        stored = {"parquet": [TYPES_VERSION, self.dump.infinity]} if self.dump.format == PARQUET else {}
+        policy = digest({"extract": self.model.extract, "window": dating, **rows_record(model), **stored})
         chosen = chosen_columns(model, relation)
         columns = tuple(Column(column.name, column.type, column.nullable) for column in chosen)
         after = self.chain.after(table) if self.chain else ""
@@ -119,6 +123,13 @@ class DumpSpec:
         """What is read, in order: (column, expression)."""
         chosen = chosen_columns(self.model.tables[relation.table], relation)
         return [(column.name, sql.Identifier(column.name)) for column in chosen]
+
+    def shape(self, relation: Relation, connection: psycopg.Connection) -> tuple[StoredColumn, ...]:
+        """How parquet holds the columns; empty for other formats. Raises as `shape_of`."""
+        if self.dump.format != PARQUET:
+            return ()
+        chosen = chosen_columns(self.model.tables[relation.table], relation)
+        return shape_of(connection, relation, chosen, infinity=self.dump.infinity)
 
     def standing(self, relations: Mapping[str, Relation]) -> Standing:
         return standing(

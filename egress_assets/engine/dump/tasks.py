@@ -60,13 +60,25 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """A column as Parquet holds it (engine/dump/parquet/shape.py). `why` it is text, where it isn't in Postgres."""
+
+    name: str
+    kind: str
+    type: str  # in Postgres, format_type's spelling
+    precision: int = 0  # of a decimal
+    scale: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PartTask:
     """One part of a table for one worker process: its cells are read in order into one object."""
 
     table: str
     cells: tuple[Cell, ...]
     key: str
-    format: str  # csv | csv.gz | csv.zst
+    format: str  # csv | csv.gz | csv.zst | parquet
     session: Mapping[str, str] = field(default_factory=dict, repr=False)  # set_config(name, value) by bind parameter
     detectors: tuple[str, ...] = ()  # identifier detectors that scan the uncompressed bytes
     lock: tuple[tuple[str, str], ...] = ()  # (schema, name) to LOCK ... NOWAIT before reading
@@ -74,11 +86,12 @@ class PartTask:
     level: int = 1  # of zstd
     part: int = 0  # of the table, from 0
     escaped: bool = False  # rows have backslash escapes (engine/dialect.py), which detectors must read as what they are
+    columns: tuple[StoredColumn, ...] = ()  # of parquet
 
 
 @dataclass(frozen=True, slots=True)
 class CellDone:
-    """`sha256` is over the cell's uncompressed bytes."""
+    """`sha256` is over the cell's uncompressed bytes; over its values for parquet (engine/dump/parquet/digest.py)."""
 
     name: str
     sha256: str

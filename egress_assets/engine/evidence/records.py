@@ -159,6 +159,7 @@ class TableRecord:
     csv: Dialect = PLAIN  # of rows as text; records that are older than dialects have it
     continues: Mapping[str, Any] = field(default_factory=dict)
     index: ObjectRecord | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)  # columns that parquet holds as text, and why
 
     @property
     def bytes(self) -> int:
@@ -185,6 +186,8 @@ class TableRecord:
             out["continues"] = dict(self.continues)
         if self.index is not None:
             out["index"] = self.index.to_json()
+        if self.texts:
+            out["texts"] = dict(self.texts)
         return out
 
     @staticmethod
@@ -200,6 +203,7 @@ class TableRecord:
             Dialect.from_json(v["csv"]) if "csv" in v else PLAIN,
             v.get("continues", {}),
             ObjectRecord.from_json(v["index"]) if "index" in v else None,
+            v.get("texts", {}),
         )
 
 

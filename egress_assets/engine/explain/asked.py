@@ -212,10 +212,7 @@ def _named_alike(platform: Platform, store: Store, name: str) -> Iterator[Target
     for back in range(_DAYS):
         day = (last - timedelta(days=back)).isoformat()
         for spec in _deliveries(platform):
-            destination = spec.destination(day) if spec.table else ""
-            if destination.rpartition("/")[2] == name and (
-                target := _claimed(platform, store, spec.recipient, destination)
-            ):
+            if spec.gives(name) and (target := _claimed(platform, store, spec.recipient, spec.destination(day, name))):
                 yield target
 
 

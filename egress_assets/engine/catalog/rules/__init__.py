@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     masks.tables_are_classified,
     deliveries.deliveries_name_a_recipient,
     deliveries.deliveries_have_a_source,
+    deliveries.deliveries_fit_what_is_stored,
     deliveries.destinations_are_templates,
     deliveries.destinations_do_not_overlap,
     release.stages_write_to_trusted_stores,

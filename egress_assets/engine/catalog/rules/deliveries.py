@@ -63,6 +63,25 @@ def _audience_problem(view: View, dataset: str, name: str, model: DatasetModel) 
     return ""
 
 
+def deliveries_fit_what_is_stored(view: View) -> Iterator[Problem]:
+    """Parquet is sent as it is stored; everything else is made of CSV."""
+    for dataset, name, delivery in view.deliveries():
+        if not delivery.from_.startswith("mirror/") and (text := _format_problem(view.datasets[dataset], delivery)):
+            yield view.problem(dataset, "deliveries", name, "format", text=text)
+
+
+def _format_problem(model: DatasetModel, delivery: DeliveryModel) -> str:
+    wants = delivery.format == "parquet"
+    if not delivery.from_.startswith("dump/"):
+        return "a scrub is CSV, only a raw dump can be parquet; valid: csv, csv.gz, csv.zst" if wants else ""
+    if model.dump is None:  # said by another rule
+        return ""
+    if wants != (model.dump.format == "parquet"):
+        way_out = "say `dump: {format: parquet}`" if wants else "say `format: parquet`, or dump as CSV"
+        return f"is {delivery.format}, the dump is {model.dump.format}; neither is made of the other: {way_out}"
+    return "a header line is for CSV: remove `header`" if wants and delivery.header else ""
+
+
 def destinations_are_templates(view: View) -> Iterator[Problem]:
     for dataset, name, delivery in view.deliveries():
         if text := _template_problem(delivery.destination_prefix):
