@@ -35,6 +35,7 @@ def test_only_the_rows_of_the_condition_and_the_columns_of_the_selection_are_dum
 
 @pytest.mark.parametrize("change", [{"where": "id > 1"}, {"where": "id > 2"}, {"select": ["id"]}])
 def test_another_choice_is_another_dump(place, change):
+    place.dataset["drift"] = "accept"
     place.tables[ORDERS] = {"where": "id > 0"}
     run(place.platform, "shop", DAY)
     place.tables[ORDERS] = change
