@@ -35,7 +35,7 @@ from egress_assets.engine.evidence.records import (
     TableRecord,
     digest,
 )
-from egress_assets.engine.layout import Unit, dump_unit, part_key, scrub_unit
+from egress_assets.engine.layout import Unit, dump_unit, part_key, schema_key, scrub_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.stores import Answer, Head, Listed, Pending, Store, Uploaded
 from egress_assets.engine.stores.settings import StoreSettings
@@ -263,6 +263,7 @@ class Made:
     format: str = "csv.zst"
     parts: int = 1
     csv: Dialect = PLAIN
+    sidecars: bool = False
     passed: bool | None = True  # None: without any check
     snapshot: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -291,10 +292,18 @@ def _table(lake: Store, unit: Unit, made: Made, name: tuple[str, str, str]) -> T
         key = part_key(unit, date, me, table=table, part=n, suffix=made.format)
         done = lake.upload(key, [body])
         records.append(ObjectRecord(key, done.bytes, done.sha256, len(lines[n :: made.parts]), done.etag))
+    beside = (_sidecar(lake, schema_key(unit, date, me, table=table)),) if made.sidecars else ()
     checks = () if made.passed is None else (CheckRecord("gate", made.passed), CheckRecord("row_counts_match", True))
     columns = (Column("id", "integer"), Column("name, or what", "text", mask="keep"))
     content = digest([table, rows.decode("latin-1")])
-    return TableRecord(tuple(records), content, columns, made.format, len(lines), "policy", checks, made.csv)
+    return TableRecord(
+        tuple(records), content, columns, made.format, len(lines), "policy", checks, made.csv, sidecars=beside
+    )
+
+
+def _sidecar(lake: Store, key: str) -> ObjectRecord:
+    done = lake.put(key, b'{"kind":"schema"}')
+    return ObjectRecord(key, done.bytes, done.sha256, etag=done.etag)
 
 
 # ------------------------------------------------------------------------------------------------------- real servers

@@ -123,6 +123,11 @@ def index_key(unit: Unit, date: str, attempt: str, *, table: str) -> str:
     return f"{attempt_prefix(unit, date, attempt)}{table_segment(table)}/overlap.index"
 
 
+def schema_key(unit: Unit, date: str, attempt: str, *, table: str) -> str:
+    """`<unit>/date=D/a=<attempt>/<schema>.<table>/schema.json`: what the parts beside it hold."""
+    return f"{attempt_prefix(unit, date, attempt)}{table_segment(table)}/schema.json"
+
+
 def copy_key(unit: Unit, date: str, attempt: str) -> str:
     """The manifest's copy beside the bytes, for readers without evidence; no table has this name."""
     return f"{attempt_prefix(unit, date, attempt)}_manifest.json"

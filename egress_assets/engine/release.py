@@ -10,7 +10,7 @@ The mirror's Outlet and the Parcel of a transfer check it again for each object,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from datetime import date as day_type
 from typing import Any, Literal, final
@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from egress_assets.engine.catalog.models import Basis
 from egress_assets.engine.errors import ReleaseRefused
-from egress_assets.engine.evidence.records import Entry, Manifest, Pointer, TableRecord
+from egress_assets.engine.evidence.records import Entry, Manifest, ObjectRecord, Pointer, TableRecord
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.partition import now
 from egress_assets.engine.platform import Platform
@@ -88,6 +88,7 @@ class Release:
     scope: tuple[str, str] | None  # (store, prefix) where a foreign prefix is released instead of known objects
     proof: InitVar[object]
     certificate: str = ""  # digest of the scrub's, '' without one
+    sidecars: tuple[ReleasedObject, ...] = ()  # may be mirrored beside the objects, are none of them
     _known: frozenset[ReleasedObject] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self, proof: object) -> None:
@@ -96,7 +97,7 @@ class Release:
                 "a Release was about to be built by hand",
                 hint="Call release_for(platform, unit, date, basis): it reads the evidence.",
             )
-        object.__setattr__(self, "_known", frozenset(self.objects))
+        object.__setattr__(self, "_known", frozenset((*self.objects, *self.sidecars)))
 
     @property
     def order(self) -> tuple[str, int]:
@@ -178,8 +179,12 @@ def release_truth(
     _require_grounds(platform, said, f"{pointer.unit.title} {pointer.date}", recipient)
     certificate = _certificate(platform, truth, said)
     scope = _scope(truth)
-    objects = () if scope else tuple(_objects(truth))
-    return Release(pointer.unit, pointer.date, pointer.generation, said, recipient, objects, scope, _PROOF, certificate)
+    contents = () if scope else tuple(truth.contents.values())
+    objects = tuple(released(content, o) for content in contents for o in content.record.objects)
+    sidecars = tuple(released(content, o) for content in contents for o in content.record.sidecars)
+    return Release(
+        pointer.unit, pointer.date, pointer.generation, said, recipient, objects, scope, _PROOF, certificate, sidecars
+    )
 
 
 def release_prefix(
@@ -214,10 +219,9 @@ def _scope(truth: Truth) -> tuple[str, str] | None:
     return None
 
 
-def _objects(truth: Truth) -> Iterator[ReleasedObject]:
-    for content in truth.contents.values():
-        for o in content.record.objects:
-            yield ReleasedObject(content.table, content.store, o.key, o.bytes, o.sha256, o.rows, o.etag)
+def released(content: Content, o: ObjectRecord) -> ReleasedObject:
+    """One object of a table's record, as a Release names it."""
+    return ReleasedObject(content.table, content.store, o.key, o.bytes, o.sha256, o.rows, o.etag)
 
 
 def require_consistent(platform: Platform, pointer: Pointer, only: frozenset[str] | None = None) -> None:

@@ -48,7 +48,7 @@ stores:
 """
 
 
-# --------------------------------------------------------------------------------------------------------- the catalog
+# ---------------------------------------------------------------------------------------------------------- the catalog
 def problems(folder: Path, text: str) -> list[str]:
     (folder / "endpoints.yaml").write_text(ENDPOINTS)
     (folder / "shop.yaml").write_text(text)
@@ -117,7 +117,7 @@ def test_only_signs_that_no_identifier_holds_divide_fields(sign: str) -> None:
     assert sign not in QUOTES or sign in "\"'"
 
 
-# ------------------------------------------------------------------------------------------------------- the statement
+# -------------------------------------------------------------------------------------------------------- the statement
 def ending(dialect: Dialect) -> str:
     view = Relation("s.t", "s", "t", 1, "v", (ColumnInfo("a", "text", "text", nullable=True),), ())
     (cell,) = copy_cells(view, None, None, None, dialect=dialect)  # type: ignore[arg-type]  # a view asks nothing
@@ -131,7 +131,7 @@ def test_the_server_is_told_what_differs_and_values_are_literals() -> None:
     assert ending(PIPELINE) == ") TO STDOUT (FORMAT text, DELIMITER ',', NULL  E'\\\\N', ENCODING 'UTF8')"
 
 
-# ---------------------------------------------------------------------------------------------------------- the record
+# ----------------------------------------------------------------------------------------------------------- the record
 @pytest.mark.parametrize("dialect", EVERY, ids=str)
 def test_a_record_keeps_its_dialect_and_one_without_is_plain(dialect: Dialect) -> None:
     record = TableRecord((), "c", csv=dialect)
@@ -141,7 +141,7 @@ def test_a_record_keeps_its_dialect_and_one_without_is_plain(dialect: Dialect) -
     assert TableRecord.from_json({"objects": [], "content_digest": "c"}).csv == PLAIN
 
 
-# ------------------------------------------------------------------------------------------------------------- readers
+# -------------------------------------------------------------------------------------------------------------- readers
 def written(rows: list[list[str | None]], dialect: Dialect) -> bytes:
     """What COPY makes of rows, told by its documentation; the server's own bytes are in tests/system/dump."""
     return "".join(dialect.delimiter.join(_written(v, dialect) for v in row) + "\n" for row in rows).encode()
@@ -207,7 +207,7 @@ def test_a_header_of_one_column_is_never_the_end_of_the_data() -> None:
     assert PIPELINE.header(["\\."]) == b"\\\\.\n"
 
 
-# --------------------------------------------------------------------------------------------------------- the scanner
+# ---------------------------------------------------------------------------------------------------------- the scanner
 IDENTIFIERS = ["ann@shop.example", "07700 900123", "4111111111111111", "GB82WEST12345698765432", "8.8.8.8"]
 BESIDE = ["{}\n", "1\n{}", "x\r{}", "tab\t{}", "back\\{}", "\b{}", "\v{}\f", "sep,{};{}|", "'{}'", '"{}"', "1\\n\n{}"]
 

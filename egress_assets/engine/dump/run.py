@@ -12,6 +12,7 @@ from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import copy_cells
+from egress_assets.engine.dump.describing import describe_further
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.incremental import cut
@@ -29,6 +30,7 @@ from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
 from egress_assets.engine.result import StageResult
 from egress_assets.engine.schema_drift import facts_of
+from egress_assets.engine.sidecar import Attempt, with_sidecars
 from egress_assets.engine.stage import (
     GoingOn,
     Tally,
@@ -117,6 +119,7 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         on(Tick("lock", spec.dataset, len(spec.tables), len(spec.tables), unit="tables", finished=True))
         wanted = spec.wanted(leader.relations)
         drift = settle(spec, wanted)
+        descriptions = describe_further(leader.connection, leader.relations.values())
         planned = {table: _planned(spec, leader, table, attempt) for table in spec.tables}
         at = tally.spent("overlap", at) if spec.chain else at
         done = _extract(spec, leader, planned, on)
@@ -125,8 +128,18 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         spec.chain.require_still(spec.platform.evidence)
     on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))
     tally.sent_bytes += sum(table.bytes for table in done.values())
+    records = {t: _record(done[t], wanted[t], planned[t]) for t in spec.tables}
+    beside = Attempt(spec.unit, spec.date, attempt, spec.dataset, spec.model, comments=True)
+    tables = with_sidecars(spec.platform.store(spec.store), beside, records, leader.relations, descriptions)
+    return _draft(spec, leader, tables, tally, {**facts_of(drift), **facts})
+
+
+def _draft(
+    spec: DumpSpec, leader: Leader, tables: Mapping[str, TableRecord], tally: Tally, facts: Mapping[str, Any]
+) -> Draft:
+    wanted = spec.wanted(leader.relations)
     return Draft(
-        tables={table: _record(done[table], wanted[table], planned[table]) for table in spec.tables},
+        tables=tables,
         position=leader.position,
         snapshot=leader.snapshot_id,
         as_of=leader.as_of,
@@ -136,7 +149,6 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
             "server_version": leader.server_version,
             "milliseconds": tally.milliseconds(),
             OIDS: oids(leader.relations),
-            **facts_of(drift),
             **facts,
         },
     )

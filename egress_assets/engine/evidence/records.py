@@ -160,6 +160,7 @@ class TableRecord:
     continues: Mapping[str, Any] = field(default_factory=dict)
     index: ObjectRecord | None = None
     texts: Mapping[str, str] = field(default_factory=dict)  # columns that parquet holds as text, and why
+    sidecars: tuple[ObjectRecord, ...] = ()  # describe the objects: verified and mirrored like them, never delivered
 
     @property
     def bytes(self) -> int:
@@ -168,7 +169,12 @@ class TableRecord:
     @property
     def stored(self) -> tuple[ObjectRecord, ...]:
         """All that has to lie in the store for the entry to be whole."""
-        return self.objects if self.index is None else (*self.objects, self.index)
+        return (*self.mirrored, *((self.index,) if self.index else ()))
+
+    @property
+    def mirrored(self) -> tuple[ObjectRecord, ...]:
+        """What a mirror takes along: the objects and what describes them."""
+        return (*self.objects, *self.sidecars)
 
     def to_json(self) -> dict[str, Any]:
         out: dict[str, Any] = {
@@ -188,6 +194,8 @@ class TableRecord:
             out["index"] = self.index.to_json()
         if self.texts:
             out["texts"] = dict(self.texts)
+        if self.sidecars:
+            out["sidecars"] = [o.to_json() for o in self.sidecars]
         return out
 
     @staticmethod
@@ -204,6 +212,7 @@ class TableRecord:
             v.get("continues", {}),
             ObjectRecord.from_json(v["index"]) if "index" in v else None,
             v.get("texts", {}),
+            tuple(ObjectRecord.from_json(o) for o in v.get("sidecars", ())),
         )
 
 

@@ -18,7 +18,7 @@ from egress_assets.engine.mirror.spec import PartitionMirror, Totals, watch_of
 from egress_assets.engine.mirror.uploads import sweep_uploads
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick
-from egress_assets.engine.release import OBJECTS, Release, ReleasedObject, Truth, release_truth, truth_of
+from egress_assets.engine.release import OBJECTS, Release, Truth, release_truth, released, truth_of
 from egress_assets.engine.stores import Head
 
 SHA256 = "egress-sha256"
@@ -107,9 +107,8 @@ def jobs_of(platform: Platform, mirror: PartitionMirror, truth: Truth) -> list[J
 def _jobs(platform: Platform, mirror: PartitionMirror, truth: Truth) -> Iterator[Job]:
     for content in truth.contents.values():
         source = platform.store(content.store)
-        for o in content.record.objects:
-            item = ReleasedObject(content.table, content.store, o.key, o.bytes, o.sha256, o.rows, o.etag)
-            yield Task(source, o.key, mirror.prefix + o.key, o.bytes, item, o), o
+        for o in content.record.mirrored:
+            yield Task(source, o.key, mirror.prefix + o.key, o.bytes, released(content, o), o), o
 
 
 def is_there(task: Task, there: Head | None) -> bool:
@@ -136,19 +135,27 @@ def public_manifest(mirror: PartitionMirror, truth: Truth) -> dict[str, Any]:
                 "rows": content.record.rows,
                 "content_digest": content.record.content_digest,
                 **told(content.record.csv),
+                **({"sidecars": _beside(mirror, content.record)} if content.record.sidecars else {}),
             }
             for name, content in sorted(truth.contents.items())
         },
     }
 
 
+def _beside(mirror: PartitionMirror, record: TableRecord) -> list[dict[str, Any]]:
+    return [{"key": mirror.prefix + o.key, "bytes": o.bytes, "sha256": o.sha256} for o in record.sidecars]
+
+
 def draft_of(mirror: PartitionMirror, truth: Truth, records: list[ObjectRecord], release: Release | None) -> Draft:
     """The mirror's evidence: its objects at the destination, by parents and generation of the parent."""
     pointer = truth.pointer
-    content = digest([[o.key, o.bytes, o.sha256] for o in records])
+    beside = {mirror.prefix + o.key for c in truth.contents.values() for o in c.record.sidecars}
+    objects = tuple(o for o in records if o.key not in beside)
+    sidecars = tuple(o for o in records if o.key in beside)
+    content = digest([[o.key, o.bytes, o.sha256] for o in objects])
     basis: Mapping[str, Any] = release.basis if release else {}
     return Draft(
-        tables={OBJECTS: TableRecord(tuple(records), content, rows=sum(o.rows or 0 for o in records))},
+        tables={OBJECTS: TableRecord(objects, content, rows=sum(o.rows or 0 for o in objects), sidecars=sidecars)},
         position=Position(f"parents:{pointer.unit}", pointer.generation),
         snapshot=f"{pointer.unit}@{pointer.generation}",
         as_of=max((c.manifest.draft.as_of for c in truth.contents.values()), default=""),

@@ -96,7 +96,7 @@ def _nothing_to_do(platform: Platform, mirror: AnyMirror, date: str, totals: Tot
     if standing is None:
         return None
     totals.restart()
-    for o in standing.contents[OBJECTS].record.objects:
+    for o in standing.contents[OBJECTS].record.mirrored:
         totals.add(o.bytes, sent=False)
     return _Ended("nothing", standing.pointer)
 

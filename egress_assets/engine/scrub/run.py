@@ -17,6 +17,7 @@ from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import copy_cells
+from egress_assets.engine.dump.describing import describe_further
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
 from egress_assets.engine.dump.incremental import Asked, Cut, cut
@@ -26,7 +27,7 @@ from egress_assets.engine.dump.snapshot import Leader, look, open_snapshot
 from egress_assets.engine.dump.tasks import PartTask, TableDone
 from egress_assets.engine.errors import EgressError, KeyMissing
 from egress_assets.engine.evidence.failures import noted
-from egress_assets.engine.evidence.records import CheckRecord, Draft, Outcome, Pointer
+from egress_assets.engine.evidence.records import CheckRecord, Draft, Outcome, Pointer, TableRecord
 from egress_assets.engine.layout import index_key, part_key, scrub_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.progress import Listener, Tick, silent
@@ -37,7 +38,18 @@ from egress_assets.engine.scrub.locate import columns_found
 from egress_assets.engine.scrub.policy import TablePolicy
 from egress_assets.engine.scrub.preflight import keys_are_logged
 from egress_assets.engine.scrub.spec import ScrubSpec, scrub_of, spec_digest
-from egress_assets.engine.stage import GoingOn, Tally, finished, nothing, require_date, retried, settle, table_record
+from egress_assets.engine.sidecar import Attempt, with_sidecars
+from egress_assets.engine.stage import (
+    GoingOn,
+    Tally,
+    Wanted,
+    finished,
+    nothing,
+    require_date,
+    retried,
+    settle,
+    table_record,
+)
 from egress_assets.engine.version import VERSION
 
 logger = logging.getLogger(__name__)
@@ -171,6 +183,7 @@ class _Attempt:
             at = self._tally.spent("lock", at)
             policies = spec.policies(leader.relations)
             self._drift = settle(spec, spec.wanted(policies))
+            descriptions = describe_further(leader.connection, leader.relations.values())
             refuse = spec.scrub.log_settings == "refuse"
             keyed = spec.chain is not None or any(policy.domains for policy in policies.values())
             logged = keyed and keys_are_logged(leader, refuse=refuse)
@@ -187,7 +200,10 @@ class _Attempt:
         if spec.chain:
             spec.chain.require_still(spec.platform.evidence)
         self._on(Tick("seal", spec.dataset, unit="tables", total=len(done)))
-        return self._told(leader, policies, done, checks, keys_logged=logged)
+        records = self._records(policies, done, checks)
+        beside = Attempt(spec.unit, spec.date, self._attempt, spec.dataset, spec.model)
+        records = with_sidecars(spec.platform.store(spec.store), beside, records, leader.relations, descriptions)
+        return self._told(leader, spec.wanted(policies), records, keys_logged=logged)
 
     def _read(self, leader: Leader, tasks: Sequence[PartTask]) -> dict[str, TableDone]:
         spec, settings = self._spec, self._spec.settings()
@@ -261,25 +277,27 @@ class _Attempt:
             return {}
         return {detector: tuple(sorted(columns, key=names.index)) for detector, columns in found.items()}
 
-    def _told(
+    def _records(
         self,
-        leader: Leader,
         policies: Mapping[str, TablePolicy],
         done: Mapping[str, TableDone],
         checks: Mapping[str, tuple[CheckRecord, ...]],
-        *,
-        keys_logged: bool,
+    ) -> dict[str, TableRecord]:
+        wanted = self._spec.wanted(policies)
+        return {
+            t: replace(table_record(done[t], wanted[t], self._going_on.get(t)), checks=checks[t])
+            for t in self._spec.tables
+        }
+
+    def _told(
+        self, leader: Leader, wanted: Mapping[str, Wanted], records: Mapping[str, TableRecord], *, keys_logged: bool
     ) -> Draft:
-        spec, wanted = self._spec, self._spec.wanted(policies)
-        keys = spec.keys
+        spec, keys = self._spec, self._spec.keys
         facts = {"server_version": leader.server_version, "milliseconds": self._tally.milliseconds()}
         facts |= {"epoch": keys.epoch, "keys_logged_by_server": keys_logged, OIDS: oids(leader.relations)}
         facts |= {"egress_version": VERSION}
         return Draft(
-            tables={
-                t: replace(table_record(done[t], wanted[t], self._going_on.get(t)), checks=checks[t])
-                for t in spec.tables
-            },
+            tables=records,
             position=leader.position,
             snapshot=leader.snapshot_id,
             as_of=leader.as_of,
