@@ -111,6 +111,8 @@ def _identity(stage: Stage, table: str, result: StageResult, found: TableResult)
     }
     told_elsewhere = ("milliseconds", FACT)  # in seconds by phase, and in schema_drift
     facts = {name: fact for name, fact in result.facts.items() if name not in told_elsewhere}
+    if found.checksums:
+        told |= {"checksum/source": str(found.checksums.source), "checksum/output": str(found.checksums.output)}
     if receipts := [receipt_key(result.date, identity) for identity in facts.pop("receipts", ())]:
         told["receipts"] = dg.MetadataValue.md("\n".join(f"- `{key}`" for key in receipts))
     if result.certificate:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from egress_assets.engine.checksum import Checksums
 from egress_assets.engine.evidence.records import CheckRecord, Column
 from egress_assets.engine.layout import Unit
 from egress_assets.engine.schema_drift import Drifted
@@ -28,6 +29,7 @@ class TableResult:
     checks: tuple[CheckRecord, ...] = ()
     continues: Mapping[str, Any] = field(default_factory=dict)  # of incremental extracts: watermark, late rows
     drift: tuple[Drifted, ...] = ()  # that its content came with, and that the run went on with
+    checksums: Checksums | None = None
 
 
 @dataclass(frozen=True, slots=True)

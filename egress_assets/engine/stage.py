@@ -240,6 +240,7 @@ def table_record(done: TableDone, wanted: Wanted, going_on: GoingOn | None = Non
         csv=wanted.csv,
         continues=going_on.continues if going_on else {},
         index=going_on.index if going_on else None,
+        checksums=done.checksums,
     )
 
 
@@ -346,4 +347,5 @@ def _table(unit: Unit, date: str, name: str, manifest: Manifest, record: TableRe
         checks=record.checks,
         continues=record.continues,
         drift=tuple(noted(manifest.draft.facts, name)),
+        checksums=record.checksums,
     )

@@ -1,9 +1,9 @@
 """A process that reads tables in somebody else's snapshot: `python -m egress_assets.engine.worker`.
 
-Spoken as JSON lines. In: first {source, store, snapshot, name}, then {task} each, {share} at any time (how fast to
-read), at the end {bye}. Out: {tick}, {done}, or {error: {code, message, hint}}, after which it ends. Secrets come by
-standard input only. Its end without {bye} means that the parent is dead: the server's query is cancelled, the upload
-aborted, nothing reported.
+Spoken as JSON lines. In: first {source, store, snapshot, name}, then {task} each (of `verify: deep` {sum} or {reread},
+engine/dump/sums.py), {share} at any time (how fast to read), at the end {bye}. Out: {tick}, {done}, or {error: {code,
+message, hint}}, after which it ends. Secrets come by standard input only. Its end without {bye} means that the parent
+is dead: the server's query is cancelled, the upload aborted, nothing reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from egress_assets.engine.dump.copying import Stopped
 from egress_assets.engine.dump.readers import Reader, reader_of
@@ -29,6 +29,9 @@ from egress_assets.engine.dump.throttle import Pace
 from egress_assets.engine.errors import EgressError
 from egress_assets.engine.stores import Store, open_store
 from egress_assets.engine.stores.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from egress_assets.engine.dump.sums import Sums
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class Worker:
         self._pace = Pace()
         self._inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._readers: dict[str, Reader] = {}  # by format; all parts of a run have one
+        self._sums: Sums | None = None
 
     def run(self) -> int:
         """Until {bye}; the exit code."""
@@ -72,19 +76,27 @@ class Worker:
         settings = SourceSettings.model_validate(hello["source"])
         store = open_store(StoreSettings.model_validate(hello["store"]))
         while (message := self._next()) is not None:
-            task = task_of(message["task"])
-            if task.format not in self._readers:
-                self._readers[task.format] = reader_of(task.format, settings, hello["name"])
-            self._one(task, hello["snapshot"], store)
+            if "task" in message:
+                self._one(task_of(message["task"]), hello, settings, store)
+            else:
+                self._say({"done": self._sums_of(hello, settings).answer(message, hello["snapshot"], store)})
 
-    def _one(self, task: PartTask, snapshot: str, store: Store) -> None:
+    def _one(self, task: PartTask, hello: Mapping[str, Any], settings: SourceSettings, store: Store) -> None:
+        if task.format not in self._readers:
+            self._readers[task.format] = reader_of(task.format, settings, hello["name"])
 
         def tell(size: int, rows: int) -> None:
             self._say({"tick": {"table": task.table, "part": task.part, "done": size, "rows": rows}})
 
         reader = self._readers[task.format]
-        done = reader.read(task, snapshot, store, stop=self._stop, tell=tell, pace=self._pace)
+        done = reader.read(task, hello["snapshot"], store, stop=self._stop, tell=tell, pace=self._pace)
         self._say({"done": asdict(done)})
+
+    def _sums_of(self, hello: Mapping[str, Any], settings: SourceSettings) -> Sums:
+        from egress_assets.engine.dump.sums import Sums  # reads evidence's records, which no extract needs
+
+        self._sums = self._sums or Sums(settings, hello["name"])
+        return self._sums
 
     def _next(self) -> dict[str, Any] | None:
         """The next message; None after {bye}. Raises Stopped when the parent is dead."""
@@ -111,8 +123,8 @@ class Worker:
         """Nobody is there to work for."""
         self._inbox.put(None)
         self._stop.set()
-        for reader in tuple(self._readers.values()):
-            reader.cancel()
+        for session in self._sessions():
+            session.cancel()
         time.sleep(_PATIENCE)
         os._exit(_GONE)  # a store that does not answer must not keep an orphan alive
 
@@ -122,8 +134,11 @@ class Worker:
             self._answers.flush()
 
     def _hang_up(self) -> None:
-        for reader in self._readers.values():
-            reader.hang_up()
+        for session in self._sessions():
+            session.hang_up()
+
+    def _sessions(self) -> list[Reader | Sums]:
+        return [*self._readers.values(), *((self._sums,) if self._sums else ())]
 
 
 def task_of(message: Mapping[str, Any]) -> PartTask:

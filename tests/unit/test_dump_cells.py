@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from egress_assets.engine.dump.cells import cell_locks, copy_cells, window_clause
-from egress_assets.engine.dump.extract import _useful
+from egress_assets.engine.dump.extract import useful
 from egress_assets.engine.dump.relations import split
 from egress_assets.engine.dump.tasks import Cell, ColumnInfo, PartTask, Relation
 from egress_assets.engine.errors import CatalogError, TableMissing
@@ -87,12 +87,9 @@ def test_a_table_s_name_is_split_at_its_first_dot():
 
 
 def test_small_tables_share_one_worker_and_unknown_sizes_have_their_own():
-    def tasks(*sizes):
-        return [PartTask(str(n), (), "", "csv", expected_bytes=size) for n, size in enumerate(sizes)]
-
-    assert _useful(tasks(8192, 8192, 8192)) == 1
-    assert _useful(tasks(2**30, 8192)) == 16
-    assert _useful(tasks(0, 0, 8192)) == 2
+    assert useful([8192, 8192, 8192]) == 1
+    assert useful([2**30, 8192]) == 16
+    assert useful([0, 0, 8192]) == 2
 
 
 def test_a_task_comes_through_json_as_it_was():

@@ -46,6 +46,7 @@ from egress_assets.engine.partition import Calendar
 TableName = Annotated[str, Field(min_length=3, pattern=r"^[^.]+\..+$")]  # schema.table, split at the first dot
 Format = Literal["csv", "csv.gz", "csv.zst"]
 RawFormat = Literal["csv", "csv.gz", "csv.zst", "parquet"]
+Verify = Literal["rows", "deep"]  # count what COPY wrote, or also compare what the store gives back with the server
 PartSize = Annotated[Size, Field(ge=2**20)]  # bytes of a table in the server that one object holds
 
 
@@ -191,6 +192,7 @@ class DumpModel(Strict):
     format: RawFormat = "csv.zst"
     csv: CsvModel | None = None
     zstd_level: int = Field(default=1, ge=1, le=19)
+    verify: Verify = "rows"
     part_size: PartSize = 256 * 2**20
     infinity: Literal["refuse", "text"] = "refuse"  # what parquet does about values that its types have not
     publish: dict[Name, PublishModel] = {}
@@ -203,6 +205,8 @@ class DumpModel(Strict):
             raise ValueError("`csv` says how rows are written as text, `format: parquet` writes none: leave one out")
         if self.publish and self.format == "parquet":
             raise ValueError("`publish` joins parts, which parquet can't: mirror the dump, or dump as CSV")
+        if self.verify == "deep" and self.format == "parquet":
+            raise ValueError("`verify: deep` reads rows back as text: leave it out, or dump as CSV")
         return self
 
 
@@ -217,6 +221,7 @@ class ScrubModel(Strict):
     quarantine: Name | None = None  # a store for bytes that have not passed the gate; default: the unsealed attempt
     format: Format = "csv.zst"
     csv: CsvModel | None = None
+    verify: Verify = "rows"
     part_size: PartSize = 256 * 2**20
     detectors: list[str] | None = None  # default: all
     consistency: Literal["dataset", "table"] = "dataset"
@@ -347,6 +352,7 @@ class DatasetModel(Strict):
         if self.source and not self.tables:
             wrong.append((("tables",), "a `source` needs `tables`"))
         wrong += [(("tables", name), text) for name, table in self.tables.items() if (text := self._wrong(table))]
+        wrong += [((stage, "verify"), text) for stage, text in self._not_deep()]
         if wrong:
             raise _errors(wrong)
         return self
@@ -367,6 +373,11 @@ class DatasetModel(Strict):
             return "`removed_table` is said of the dataset: a table that left the catalog has no place in it"
         twice = sorted({name for name in table.select or () if (table.select or []).count(name) > 1})
         return f"`select` names {', '.join(twice)} twice" if twice else ""
+
+    def _not_deep(self) -> Iterator[tuple[str, str]]:
+        for stage, model in (("dump", self.dump), ("scrub", self.scrub)):
+            if model and model.verify == "deep" and self.extract == "incremental":
+                yield stage, "`deep` can't compare `extract: incremental`: late rows are chosen one by one, use `rows`"
 
     def publishes(self) -> Iterator[tuple[Literal["dump", "scrub"], str, PublishModel]]:
         """(stage, name as written, publish) of both stages."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -56,7 +56,7 @@ def extract(
     throttling = reading.bounds.throttling
     if throttling:
         logger.info("throttled to %s, all workers together", throttling)
-    with Pool(hello, min(workers, len(jobs), _useful(tasks))) as pool:
+    with Pool(hello, min(workers, len(jobs), useful(task.expected_bytes for task in tasks))) as pool:
         share = throttling.share if throttling else None
         watched = Watched(leader.connection.fileno(), leader.verify)
         pool.run(jobs, reading.hear, watched=watched, share=share, meanwhile=leader.require_time)
@@ -148,9 +148,9 @@ class _Reading:
         )  # fmt: skip
 
 
-def _useful(tasks: Sequence[PartTask]) -> int:
-    """How many workers pay off. A table of unknown size (a view, for one) counts as worth its own."""
-    return max(1, sum(task.expected_bytes or _WORTH_A_WORKER for task in tasks) // _WORTH_A_WORKER)
+def useful(sizes: Iterable[int]) -> int:
+    """How many workers pay off for jobs of so many bytes. One of unknown size (a view, for one) is worth its own."""
+    return max(1, sum(size or _WORTH_A_WORKER for size in sizes) // _WORTH_A_WORKER)
 
 
 def _plain(task: PartTask) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import copy_cells
+from egress_assets.engine.dump.deep import compare
 from egress_assets.engine.dump.describing import describe_further
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
@@ -123,7 +124,11 @@ def _read(spec: DumpSpec, attempt: str, facts: Mapping[str, Any], tally: Tally, 
         planned = {table: _planned(spec, leader, table, attempt) for table in spec.tables}
         at = tally.spent("overlap", at) if spec.chain else at
         done = _extract(spec, leader, planned, on)
-        tally.spent("dump", at)
+        at = tally.spent("dump", at)
+        if spec.dump.verify == "deep":
+            store = spec.platform.provider.store(spec.store)
+            done = compare(leader, done, spec.chosen(leader.relations), store, settings=settings, on=on)
+            tally.spent("deep", at)
     if spec.chain:
         spec.chain.require_still(spec.platform.evidence)
     on(Tick("seal", spec.dataset, unit="tables", total=len(spec.tables)))

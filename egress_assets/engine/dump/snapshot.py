@@ -26,7 +26,7 @@ from egress_assets.engine.dump.pooler import refuse_transaction_pooler
 from egress_assets.engine.dump.relations import LOCKABLE, Session, describe, refuse_drift, require_readable, split
 from egress_assets.engine.dump.source import SourceSettings, connect, hang_up
 from egress_assets.engine.dump.sqlstate import reworded
-from egress_assets.engine.dump.tasks import PartTask, Relation
+from egress_assets.engine.dump.tasks import Reads, Relation
 from egress_assets.engine.errors import SourceUnavailable
 
 if TYPE_CHECKING:  # 0.04 s of a worker's start, which leads nothing
@@ -174,10 +174,10 @@ def _own_files(relations: Iterable[Relation]) -> list[tuple[str, str]]:
 
 
 @contextmanager
-def joined(connection: Session, snapshot: str, task: PartTask) -> Iterator[None]:
-    """A worker's transaction in the leader's snapshot, with its own locks, for one part of a table.
+def joined(connection: Session, snapshot: str, task: Reads) -> Iterator[None]:
+    """A worker's transaction in the leader's snapshot, with its own locks, for one task of a table.
 
-    It is left open for the worker's next part, with its locks if they are few: whatever waits for a table that was
+    It is left open for the worker's next task, with its locks if they are few: whatever waits for a table that was
     begun waits until the worker ends, and does not keep it from the rest. Secrets of the task's session are set by bind
     parameter (no other session sees them) and end with the transaction.
     Raises SourceChanged (snapshot gone, lock not free, rewritten), SourceDenied, SourceUnavailable.

@@ -19,6 +19,7 @@ from egress_assets.engine.dump.parquet.shape import TYPES_VERSION, shape_of
 from egress_assets.engine.dump.rows import chosen_columns, rows_of, rows_record
 from egress_assets.engine.dump.snapshot import Leader
 from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.dump.sums import Chosen
 from egress_assets.engine.dump.tasks import Relation, StoredColumn
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.evidence.records import Column, digest
@@ -130,6 +131,11 @@ class DumpSpec:
             return ()
         chosen = chosen_columns(self.model.tables[relation.table], relation)
         return shape_of(connection, relation, chosen, infinity=self.dump.infinity)
+
+    def chosen(self, relations: Mapping[str, Relation]) -> list[Chosen]:
+        """The same of every table, to be selected once more and compared."""
+        tables = [relations[table] for table in self.tables]
+        return [Chosen(r, self.select(r), self.rows(r), self.dump.format, self.csv) for r in tables]
 
     def standing(self, relations: Mapping[str, Relation]) -> Standing:
         return standing(

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate, chain
-from typing import Any
+from typing import Any, Protocol
+
+from egress_assets.engine.checksum import Checksums
 
 KEPT = 20
 """Offsets and shapes that are told of one detector's findings."""
@@ -57,6 +59,19 @@ class Cell:
     @property
     def sql(self) -> str:
         return self.copy + self.rest
+
+
+class Reads(Protocol):
+    """What a worker's transaction has to know of a task that reads a table."""
+
+    @property
+    def table(self) -> str: ...
+
+    @property
+    def session(self) -> Mapping[str, str]: ...
+
+    @property
+    def lock(self) -> tuple[tuple[str, str], ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +137,7 @@ class TableDone:
 
     table: str
     parts: tuple[PartDone, ...]
+    checksums: Checksums | None = None  # once they were compared (engine/dump/deep.py)
 
     @property
     def cells(self) -> tuple[CellDone, ...]:

@@ -325,10 +325,11 @@ class Evidence:
         data: Store,
         *,
         expire_days: int | None = None,
+        deep: bool = False,
         listener: Listener = silent,
     ) -> Iterator[Verified]:
         """Re-read every object that the pointer names, lazily; one result an object. See `verify.verify`."""
-        return verify(self, unit, date, data, expire_days=expire_days, listener=listener)
+        return verify(self, unit, date, data, expire_days=expire_days, deep=deep, listener=listener)
 
     def expiry_is_due(self, unit: Unit, date: str, attempt: str, expire_days: int | None) -> bool:
         """Whether the catalog's expiry may have taken the attempt's bytes by now."""

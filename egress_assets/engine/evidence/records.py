@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Literal
 
+from egress_assets.engine.checksum import Checksums
 from egress_assets.engine.dialect import PLAIN, Dialect, told
 from egress_assets.engine.errors import ManifestInvalid
 from egress_assets.engine.layout import Unit
@@ -161,6 +162,7 @@ class TableRecord:
     index: ObjectRecord | None = None
     texts: Mapping[str, str] = field(default_factory=dict)  # columns that parquet holds as text, and why
     sidecars: tuple[ObjectRecord, ...] = ()  # describe the objects: verified and mirrored like them, never delivered
+    checksums: Checksums | None = None  # where the catalog says `verify: deep`
 
     @property
     def bytes(self) -> int:
@@ -196,6 +198,8 @@ class TableRecord:
             out["texts"] = dict(self.texts)
         if self.sidecars:
             out["sidecars"] = [o.to_json() for o in self.sidecars]
+        if self.checksums is not None:
+            out["checksums"] = self.checksums.to_json()
         return out
 
     @staticmethod
@@ -213,6 +217,7 @@ class TableRecord:
             ObjectRecord.from_json(v["index"]) if "index" in v else None,
             v.get("texts", {}),
             tuple(ObjectRecord.from_json(o) for o in v.get("sidecars", ())),
+            Checksums.from_json(v["checksums"]) if "checksums" in v else None,
         )
 
 

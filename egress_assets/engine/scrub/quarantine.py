@@ -35,7 +35,7 @@ def promote(platform: Platform, landing: str, store: str, done: Mapping[str, Tab
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         promoted = list(threads.map(lambda part: _promote(platform, landing, store, part), parts))
     remove(platform.store(landing), [part.key for part in parts])
-    return {t: TableDone(t, tuple(part for part in promoted if part.table == t)) for t in done}
+    return {t: replace(table, parts=tuple(p for p in promoted if p.table == t)) for t, table in done.items()}
 
 
 def _promote(platform: Platform, landing: str, store: str, done: PartDone) -> PartDone:

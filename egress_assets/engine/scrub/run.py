@@ -17,6 +17,7 @@ from egress_assets.engine.dump.absent import placed
 from egress_assets.engine.dump.anew import OIDS, oids, seen_anew
 from egress_assets.engine.dump.bounds import Bounds, Quiet, require_awake
 from egress_assets.engine.dump.cells import copy_cells
+from egress_assets.engine.dump.deep import compare
 from egress_assets.engine.dump.describing import describe_further
 from egress_assets.engine.dump.discard import discard
 from egress_assets.engine.dump.extract import extract
@@ -193,6 +194,9 @@ class _Attempt:
             at = self._tally.spent("scrub", at)
             checks = self._checked(leader, policies, done)
             at = self._tally.spent("gate", at)
+            if spec.scrub.verify == "deep":
+                done = self._compared(leader, policies, done)
+                at = self._tally.spent("deep", at)
         if spec.landing != spec.store:
             self._on(Tick("promote", spec.dataset, unit="tables", total=len(done)))
         done = quarantine.promote(spec.platform, spec.landing, spec.store, done)
@@ -245,6 +249,16 @@ class _Attempt:
         self._cuts[table] = chosen = cut(asked)
         self._going_on[table] = chosen.going_on(asked, spec.platform.store(spec.store), key)
         return chosen
+
+    def _compared(
+        self, leader: Leader, policies: Mapping[str, TablePolicy], done: Mapping[str, TableDone]
+    ) -> dict[str, TableDone]:
+        """Raises ChecksumMismatch."""
+        spec = self._spec
+        store = spec.platform.provider.store(spec.landing)
+        return compare(
+            leader, done, spec.chosen(leader.relations, policies), store, settings=spec.settings(), on=self._on
+        )
 
     def _checked(
         self, leader: Leader, policies: Mapping[str, TablePolicy], done: Mapping[str, TableDone]

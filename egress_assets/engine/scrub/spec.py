@@ -16,6 +16,7 @@ from egress_assets.engine.dump.incremental import Asked
 from egress_assets.engine.dump.rows import rows_of
 from egress_assets.engine.dump.snapshot import Leader
 from egress_assets.engine.dump.source import SourceSettings
+from egress_assets.engine.dump.sums import Chosen
 from egress_assets.engine.dump.tasks import Relation
 from egress_assets.engine.errors import CatalogError
 from egress_assets.engine.evidence.records import digest
@@ -143,6 +144,16 @@ class ScrubSpec:
     def rows(self, relation: Relation) -> sql.Composable | None:
         """Which rows belong to the date; None = all that there are."""
         return rows_of(self.model.tables[relation.table], relation, self.date, self.calendar)
+
+    def chosen(self, relations: Mapping[str, Relation], policies: Mapping[str, TablePolicy]) -> list[Chosen]:
+        """What is selected of every table, to be selected once more and compared."""
+        return [
+            Chosen(
+                relations[table], policy.select, self.rows(relations[table]), self.scrub.format, self.csv,
+                self.keys.session(policy.domains),
+            )
+            for table, policy in policies.items()
+        ]  # fmt: skip
 
     def standing(self, wanted: Mapping[str, Wanted]) -> Standing:
         return standing(
