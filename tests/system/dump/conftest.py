@@ -244,6 +244,18 @@ def db(cluster: Cluster) -> Iterator[Database]:
     yield from _database(cluster)
 
 
+@pytest.fixture(scope="module")
+def module_db(cluster: Cluster) -> Iterator[Database]:
+    """A database of PostgreSQL 18 for all tests of a file."""
+    yield from _database(cluster)
+
+
+@pytest.fixture
+def debian_db(tls_cluster: TlsCluster) -> Iterator[Database]:
+    """A fresh database of Debian's server."""
+    yield from _database(tls_cluster.cluster)
+
+
 @pytest.fixture(params=["sandbox", "debian"])
 def any_db(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A fresh database of each server, one after the other."""
