@@ -33,6 +33,7 @@ from egress_assets.engine.evidence.records import (
     Pointer,
     Position,
     TableRecord,
+    canonical,
     digest,
 )
 from egress_assets.engine.layout import Unit, dump_unit, part_key, schema_key, scrub_unit
@@ -292,17 +293,20 @@ def _table(lake: Store, unit: Unit, made: Made, name: tuple[str, str, str]) -> T
         key = part_key(unit, date, me, table=table, part=n, suffix=made.format)
         done = lake.upload(key, [body])
         records.append(ObjectRecord(key, done.bytes, done.sha256, len(lines[n :: made.parts]), done.etag))
-    beside = (_sidecar(lake, schema_key(unit, date, me, table=table)),) if made.sidecars else ()
     checks = () if made.passed is None else (CheckRecord("gate", made.passed), CheckRecord("row_counts_match", True))
     columns = (Column("id", "integer"), Column("name, or what", "text", mask="keep"))
     content = digest([table, rows.decode("latin-1")])
+    beside = (_sidecar(lake, made, schema_key(unit, date, me, table=table), (date, content)),) if made.sidecars else ()
     return TableRecord(
         tuple(records), content, columns, made.format, len(lines), "policy", checks, made.csv, sidecars=beside
     )
 
 
-def _sidecar(lake: Store, key: str) -> ObjectRecord:
-    done = lake.put(key, b'{"kind":"schema"}')
+def _sidecar(lake: Store, made: Made, key: str, of: tuple[str, str]) -> ObjectRecord:
+    said: dict[str, Any] = {"table": key.split("/")[-2], "columns": ["id"], "format": made.format}
+    said |= {"csv": made.csv.to_json(), "header": False} if made.format.startswith("csv") else {}
+    of_a_date = {"version": 1, "kind": "schema", "dataset": "shop", "rows": 2, "date": of[0], "content_digest": of[1]}
+    done = lake.put(key, canonical({**of_a_date, "schema_digest": digest(said), **said}))
     return ObjectRecord(key, done.bytes, done.sha256, etag=done.etag)
 
 

@@ -7,6 +7,7 @@ import json
 from hashlib import sha256
 from typing import Any
 
+from egress_assets.engine.evidence.records import digest
 from egress_assets.engine.layout import Unit, mirror_unit
 from egress_assets.engine.platform import Platform
 from egress_assets.engine.stores.settings import StoreSettings
@@ -33,6 +34,8 @@ FILES: dict[str, Any] = {
     "to": "inside", "path": "exports/{date:%Y-%m-%d}/{table}.csv.gz", "format": "csv.gz",
     "flag": "exports/{date:%Y-%m-%d}/_SUCCESS",
 }  # fmt: skip
+SCHEMA = f"exports/{DATE}/{{}}.schema.json"
+DESCRIBED = {"schema": "exports/{date:%Y-%m-%d}/{table}.schema.json", "header": True}
 CHANGED = {A: b"1,ann\n2,bob\n3,eve\n", B: b'7,"a,b"\n8,\n'}
 
 
@@ -48,9 +51,9 @@ def published(stores: dict[str, Any] | None = None, *, stage: str = "dump", **ch
 
 
 def made(*, stage: Unit = DUMP, rows: Any = None, parts: int = 1, form: str = "csv.zst", **changed: Any) -> Platform:
-    """With a date of the stage materialised."""
+    """With a date of the stage materialised; its tables have schemas where they are published."""
     p = published(stage=stage.stage, **changed)
-    materialise(p, stage, Made(rows or ROWS, form, parts))
+    materialise(p, stage, Made(rows or ROWS, form, parts, sidecars="schema" in changed))
     return p
 
 
@@ -80,10 +83,19 @@ def found(p: Platform) -> dict[str, bytes]:
 
 
 def require_no_mixture(files: dict[str, bytes]) -> None:
-    """No flag, or one that stands for exactly what lies below it, all of one version."""
+    """No flag, or one that stands for exactly what lies below it, all of one version, schemas among it."""
     if FLAG not in files:
         return
-    rows = {A: gzip.decompress(files[CUSTOMERS]), B: gzip.decompress(files[ORDERS])}
+    rows = {A: _rows(files, CUSTOMERS), B: _rows(files, ORDERS)}
     assert rows in (ROWS, CHANGED)
     said = {o["key"]: (o["bytes"], o["sha256"]) for o in json.loads(files[FLAG])["objects"]}
-    assert said == {key: (len(files[key]), sha256(files[key]).hexdigest()) for key in (CUSTOMERS, ORDERS)}
+    assert said == {key: (len(body), sha256(body).hexdigest()) for key, body in files.items() if key != FLAG}
+    for table, body in rows.items():
+        if schema := files.get(SCHEMA.format(table.partition(".")[2])):
+            assert json.loads(schema)["content_digest"] == digest([table, body.decode("latin-1")])
+
+
+def _rows(files: dict[str, bytes], key: str) -> bytes:
+    """What lies under the key, without the header line that comes with a schema."""
+    body = gzip.decompress(files[key])
+    return body.partition(b"\n")[2] if any(key.endswith(".schema.json") for key in files) else body

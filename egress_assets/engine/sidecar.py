@@ -7,6 +7,7 @@ part of the content's digest: a comment or key that changes alone moves nothing;
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from egress_assets.engine.layout import Unit, schema_key
 from egress_assets.engine.stores import Store
 
 VERSION = 1
+_OF_A_DATE = ("version", "kind", "dataset", "date", "rows", "content_digest", "schema_digest")
 _AT_ONCE = 8  # PUTs of a few KB
 
 
@@ -75,6 +77,17 @@ def document(attempt: Attempt, record: TableRecord, relation: Relation, descript
         "schema_digest": digest(schema),
         **schema,
     }
+
+
+def as_published(stored: bytes, form: str, *, header: bool) -> bytes:
+    """The sidecar of a table that lies elsewhere in another form: `format`, `header` and so `schema_digest` say which.
+
+    The same bytes for the same arguments. Rows that are no text have no `header` to say.
+    """
+    found: dict[str, Any] = json.loads(stored)
+    found |= {"format": form, **({"header": header} if "header" in found else {})}
+    schema = {name: value for name, value in found.items() if name not in _OF_A_DATE}
+    return canonical({**found, "schema_digest": digest(schema)})
 
 
 def _column(

@@ -17,7 +17,18 @@ from egress_assets.engine.layout import publishing_key
 from egress_assets.engine.mirror.run import run
 from egress_assets.engine.platform import Platform
 from tests.platforms import DATE, DUMP, NOW, STORES, A, B, Made, MemoryStore, materialise, memory
-from tests.publishes import CHANGED, CUSTOMERS, FLAG, ORDERS, UNIT, lying, made, published, require_no_mixture
+from tests.publishes import (
+    CHANGED,
+    CUSTOMERS,
+    DESCRIBED,
+    FLAG,
+    ORDERS,
+    UNIT,
+    lying,
+    made,
+    published,
+    require_no_mixture,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -149,11 +160,11 @@ class Mortal(MemoryStore):
         return MemoryStore.head(self, key)
 
 
-def mortal(doom: Doom | None, before: Platform | None = None) -> Platform:
+def mortal(doom: Doom | None, before: Platform | None = None, **changed: Any) -> Platform:
     stores: dict[str, Any] = {n: Mortal(n, zone, bucket=n, doom=doom) for n, zone in STORES.items()}
     for name in STORES if before else ():
         stores[name].objects = memory(before, name).objects  # type: ignore[arg-type]
-    return published(stores)
+    return published(stores, **changed)
 
 
 def whole(p: Platform, rows: dict[str, bytes]) -> bool:
@@ -183,6 +194,28 @@ def test_a_kill_at_any_write_leaves_no_flag_or_a_true_one_and_the_next_start_com
         assert FLAG in lying(p)
         assert run(p, "shop_files", DATE).how == "nothing"
     assert kills >= 7  # note, turn, flag down, two objects, flag up, manifest, pointer
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_kill_at_any_write_leaves_no_flag_above_rows_and_schemas_of_two_versions(after: bool) -> None:
+    kills = 0
+    for at in range(1, 100):
+        p = mortal(None, **DESCRIBED)
+        materialise(p, DUMP, Made(sidecars=True))
+        run(p, "shop_files", DATE)
+        materialise(p, DUMP, Made(CHANGED, sidecars=True))
+        try:
+            run(mortal(Doom(at, after), p, **DESCRIBED), "shop_files", DATE)
+        except _Killed:
+            kills += 1
+        else:
+            break
+        require_no_mixture(lying(p))
+        run(p, "shop_files", DATE)
+        require_no_mixture(lying(p))
+        assert [len(lying(p)), FLAG in lying(p)] == [5, True]
+        assert run(p, "shop_files", DATE).how == "nothing"
+    assert kills >= 9  # as above, and two schemas
 
 
 @pytest.mark.parametrize("method", ["upload", "delete", "put"])

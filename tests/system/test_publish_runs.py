@@ -10,21 +10,37 @@ from typing import Any
 import pytest
 import zstandard
 
+from egress_assets.engine.catalog.models import Basis
 from egress_assets.engine.errors import (
+    CatalogError,
     ChecksumMismatch,
     Held,
     ObjectMissing,
     ReleaseRefused,
     StoreUnavailable,
 )
+from egress_assets.engine.evidence.records import digest
 from egress_assets.engine.explain.story import explain
 from egress_assets.engine.mirror.plan import plan
 from egress_assets.engine.mirror.run import run
 from egress_assets.engine.platform import Platform
-from egress_assets.engine.release import OBJECTS, read_truth
+from egress_assets.engine.release import OBJECTS, read_truth, release_for
 from egress_assets.engine.stores import Pending
 from tests.platforms import DATE, DUMP, NOW, ROWS, SCRUB, STORES, A, B, Made, materialise, memory, platform
-from tests.publishes import CHANGED, CUSTOMERS, FILES, FLAG, ORDERS, UNIT, lying, made, published, writes
+from tests.publishes import (
+    CHANGED,
+    CUSTOMERS,
+    DESCRIBED,
+    FILES,
+    FLAG,
+    ORDERS,
+    SCHEMA,
+    UNIT,
+    lying,
+    made,
+    published,
+    writes,
+)
 
 INTERNAL = {"basis": "internal", "reason": "our own cluster"}
 
@@ -110,6 +126,108 @@ def test_a_published_name_is_explained_up_to_the_source() -> None:
         assert story.target.date == DATE
     with pytest.raises(ObjectMissing):
         explain(p, [ORDERS.replace(DATE, "2026-11-19")])
+
+
+# ------------------------------------------------------------------------------------------------------------- schemas
+def test_a_tables_schema_lies_beside_it_and_tells_of_the_published_form() -> None:
+    p = made(parts=2, **DESCRIBED)
+    assert signs(p) == "+++++"
+    run(p, "shop_files", DATE)
+    found, lake = lying(p), memory(p, "lake")
+    assert list(found) == [FLAG, CUSTOMERS, SCHEMA.format("customers"), ORDERS, SCHEMA.format("orders")]
+    key = next(key for key in lake.objects if key.endswith("/public.orders/schema.json"))
+    stored, said = json.loads(lake.objects[key].body), json.loads(found[SCHEMA.format("orders")])
+    assert ((stored["format"], stored["header"]), (said["format"], said["header"])) == (
+        ("csv.zst", False),
+        ("csv.gz", True),
+    )
+    told = {name: said[name] for name in ("table", "columns", "format", "csv", "header")}
+    assert said == {**stored, **told, "schema_digest": digest(told)}
+    assert said["schema_digest"] != stored["schema_digest"]
+    assert memory(p, "inside").objects[SCHEMA.format("orders")].headers == {"content-type": "application/json"}
+
+
+def test_a_schema_of_what_is_published_as_it_is_stored_is_as_it_is_stored() -> None:
+    p = made(path="x/{date}/{table}.{ext}", format=None, flag=None, schema="x/{date}/{table}.json")
+    run(p, "shop_files", DATE)
+    stored = [kept.body for key, kept in sorted(memory(p, "lake").objects.items()) if key.endswith("/schema.json")]
+    assert [body for key, body in lying(p).items() if key.endswith(".json")] == stored
+
+
+def test_schemas_are_in_the_flag_and_in_the_evidence_and_no_rows_of_the_publish() -> None:
+    p = made(**DESCRIBED)
+    result = run(p, "shop_files", DATE)
+    said, truth = json.loads(lying(p)[FLAG])["objects"], read_truth(p, UNIT, DATE)
+    assert truth
+    record = truth.contents[OBJECTS].record
+    schemas = [SCHEMA.format("customers"), SCHEMA.format("orders")]
+    assert [o["key"] for o in said if o.get("kind") == "schema"] == schemas
+    assert [(o.key, o.rows) for o in record.sidecars] == [(key, None) for key in schemas]
+    assert (record.rows, result.facts["sent_objects"]) == (3, 5)
+    assert {o["key"]: o["sha256"] for o in said} == {o.key: o.sha256 for o in record.mirrored if o.key != FLAG}
+    checked = [(v.key, v.status) for v in p.evidence.verify(UNIT, DATE, p.store("inside"))]
+    assert sorted(checked) == [(key, "ok") for key in sorted(lying(p))]
+    assert [item.key for item in release_for(p, UNIT, DATE, Basis(**INTERNAL)).objects] == [CUSTOMERS, ORDERS, FLAG]
+    story = explain(p, [schemas[1]])
+    assert (story.target.unit, story.target.key) == (UNIT, schemas[1])
+
+
+def test_a_schema_that_is_gone_or_replaced_is_written_again() -> None:
+    p = made(**DESCRIBED)
+    run(p, "shop_files", DATE)
+    inside, before, (one, two) = memory(p, "inside"), lying(p), map(SCHEMA.format, ("customers", "orders"))
+    inside.delete(one)
+    inside.put(two, b"somebody else's")
+    assert signs(p) == "=+=**"
+    inside.asked.clear()
+    run(p, "shop_files", DATE)
+    assert lying(p) == before
+    assert sorted(writes(inside)[1:-1]) == [("upload", one), ("upload", two)]
+    assert [writes(inside)[n] for n in (0, -1)] == [("delete", FLAG), ("put", FLAG)]
+    assert run(p, "shop_files", DATE).how == "nothing"
+
+
+def test_a_header_alone_writes_the_schema_anew_and_without_schema_it_is_removed() -> None:
+    p = made(**DESCRIBED)
+    run(p, "shop_files", DATE)
+    plain = published({name: p.store(name) for name in STORES}, **{**DESCRIBED, "header": False})
+    assert signs(plain) == "*****"
+    run(plain, "shop_files", DATE)
+    assert json.loads(lying(p)[SCHEMA.format("orders")])["header"] is False
+    without = published({name: p.store(name) for name in STORES})
+    assert signs(without) == "==--*"
+    assert run(without, "shop_files", DATE).facts["removed_objects"] == 2
+    assert list(lying(p)) == [FLAG, CUSTOMERS, ORDERS]
+
+
+def test_a_date_without_schemas_is_not_published_with_them_and_what_lies_there_stays() -> None:
+    p = made()
+    run(p, "shop_files", DATE)
+    before = lying(p)
+    described = published({name: p.store(name) for name in STORES}, **DESCRIBED)
+    with pytest.raises(CatalogError, match=r"public.customers of .* has no schema beside its parts for shop_files"):
+        run(described, "shop_files", DATE)
+    assert lying(p) == before
+    assert run(p, "shop_files", DATE).how == "nothing"
+    materialise(p, DUMP, Made(CHANGED, sidecars=True))
+    run(described, "shop_files", DATE)
+    assert len(lying(p)) == 5
+
+
+def test_a_schema_that_is_damaged_is_published_nowhere() -> None:
+    p = made(**DESCRIBED)
+    lake = memory(p, "lake")
+    damaged = next(key for key in lake.objects if key.endswith("/public.orders/schema.json"))
+    lake.put(damaged, lake.objects[damaged].body.replace(b"false", b"true "))
+    with pytest.raises(ChecksumMismatch):
+        run(p, "shop_files", DATE)
+    assert {SCHEMA.format("orders"), FLAG}.isdisjoint(lying(p))
+
+
+def test_schemas_of_a_scrub_go_to_an_external_store_with_its_release() -> None:
+    p = made(stage=SCRUB, to="ceph", **DESCRIBED)
+    run(p, "shop_files", DATE)
+    assert len(lying(p, "ceph")) == 5
 
 
 # --------------------------------------------------------------------------------------------------------- once, again

@@ -15,8 +15,11 @@ from egress_assets.engine.catalog.models import Catalog, Published
 from egress_assets.engine.catalog.rules.publishes import unformed
 from egress_assets.engine.catalog.units import dataset_of, parent_of, units_of
 from egress_assets.engine.errors import CatalogError
+from egress_assets.engine.evidence.records import digest
 from egress_assets.engine.layout import asset_key, dump_unit, mirror_unit
+from egress_assets.engine.mirror.spec import find_mirror
 from egress_assets.engine.path_template import PathTemplate
+from egress_assets.engine.platform import Platform
 
 ENDPOINTS = """\
 evidence: {store: evidence}
@@ -98,6 +101,28 @@ def test_a_layout_tells_the_date_of_its_keys(load) -> None:
     assert not layout.is_joined
 
 
+def test_a_layout_names_each_tables_schema(load) -> None:
+    written = 'files: {to: lake, path: "x/{table}/{date}/{part}", schema: "y/{date:%Y/%m/%d}/{schema}.{table}.json"}'
+    shop = load(written.replace("y/", "x/y/")).dataset("shop")
+    layout = layout_of("shop", shop, shop.mirrors["shop_files"])  # type: ignore[arg-type]
+    assert layout.schema("public.a", "2026-11-20") == "x/y/2026/11/20/public.a.json"
+    assert [layout.date_of(f"x/y/2026/11/20/public.{t}.json") for t in "abc"] == ["2026-11-20", "2026-11-20", ""]
+    assert layout.head == "x/"
+    shop = load(written).dataset("shop")
+    layout = layout_of("shop", shop, shop.mirrors["shop_files"])  # type: ignore[arg-type]
+    assert layout.head == ""
+    assert replace(layout, of_schema=None).schema("public.a", "2026-11-20") == ""
+
+
+def test_what_was_published_before_it_had_a_schema_stands(load) -> None:
+    """The digest that the no-op compares, of a publish without `schema`, has no trace of the key."""
+    catalog = load(GOOD)
+    mirror = find_mirror(Platform(catalog, None), "shop_files")  # type: ignore[arg-type]
+    said = {"to": "lake", "format": None, "header": False, "flag": "exports/{date}/_SUCCESS"}
+    said |= {"path": "exports/{date:%Y-%m-%d}/{table}.{ext}", "dataset": "shop", "parent": str(dump_unit("shop"))}
+    assert mirror.spec_digest == digest(said)
+
+
 # ----------------------------------------------------------------------------------------------------- what is refused
 @pytest.mark.parametrize(
     ("written", "said"),
@@ -115,6 +140,12 @@ def test_a_layout_tells_the_date_of_its_keys(load) -> None:
         ('f: {to: lake, path: "x/{table}/{date}", flag: "x/a/{date}"}', None),
         ('f: {to: lake, path: "x/{table}/{date}", flag: "x/done"}', "has no {date}"),
         ('f: {to: lake, path: "x/{table}/{date}", flag: "x/{table}{date}"}', "{table} is not a field; valid: dataset"),
+        ('f: {to: lake, path: "x/{table}/{date}", schema: "x/{date}"}', "public.a and public.b would have one name"),
+        ('f: {to: lake, path: "x/{table}/{date}", schema: "x/{table}.json"}', "has no {date}: each date would replace"),
+        ('f: {to: lake, path: "x/{table}/{date}", schema: "x/{table}{date}{part}"}', "{part} is not a field"),
+        ('f: {to: lake, path: "x/{table}/{date}", schema: "y/../{table}/{date}"}', "'y/../a/0000-00-00' is no"),
+        ('f: {to: lake, path: "x/{table}/{date}", schema: "dump/shop/{table}/{date}"}', "lies where dump/shop writes"),
+        ('f: {to: lake, path: "x/{table}/{date}", schema: "x/a/{date:%Y-%m-%d}{table}", flag: "x/a/{date}a"}', None),
         ('f: {to: nope, path: "x/{table}/{date}"}', "'nope' is not a store; valid: evidence, lake, out, twin"),
         ('f: {to: out, path: "x/{table}/{date}"}', "a raw dump goes to out, of zone external, without `release`"),
         ('f: {to: lake, path: "x/{table}/{date}", prefix: x}', "unknown key; valid: flag, format, header, path,"),
@@ -147,6 +178,7 @@ def test_parts_that_are_no_text_are_published_as_they_are_stored_one_by_one(load
     [
         ('g: {to: lake, path: "exports/{date:%Y-%m-%d}/{table}.csv.zst"}', "is a name that mirror/shop_files writes"),
         ('g: {to: twin, path: "{date}/{schema}.{table}", flag: "{date}/_SUCCESS"}', "mirror/shop_files writes too"),
+        ('g: {to: twin, path: "y/{date}/{table}", schema: "{date}/{table}.csv.zst"}', "mirror/shop_files writes too"),
         ('g: {to: twin, path: "2026-{date:%d-%m-%Y}/{table}"}', ""),
         ('g: {to: lake, path: "exports/{date:%Y%m%d}/{table}"}', ""),
     ],

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from egress_assets.engine.catalog.values import Name, Strict
-from egress_assets.engine.path_template import OF_DATES, PathTemplate
+from egress_assets.engine.path_template import OF_DATES, OF_TABLES, PathTemplate
 
 
 class Basis(Strict):
@@ -34,6 +34,10 @@ def _of_objects(text: str) -> str:
     return _dated(text, PathTemplate.parse(text))
 
 
+def _of_tables(text: str) -> str:
+    return _dated(text, PathTemplate.parse(text, OF_TABLES))
+
+
 def _of_dates(text: str) -> str:
     return _dated(text, PathTemplate.parse(text, OF_DATES))
 
@@ -45,11 +49,14 @@ def _dated(text: str, template: PathTemplate) -> str:
 
 
 class PublishModel(Strict):
-    """Fixed names for foreign readers: each table of a date as one object, or as its parts, and a flag at the end."""
+    """Fixed names for foreign readers: each table of a date as one object or as its parts, its schema, a flag last."""
 
     to: Name
     path: Annotated[str, Field(min_length=1), AfterValidator(_of_objects)]
     format: Literal["csv", "csv.gz", "csv.zst"] | None = None  # default: as it is stored
     header: bool = False
+    schema_: Annotated[str, Field(min_length=1), AfterValidator(_of_tables)] | None = Field(
+        default=None, alias="schema"
+    )
     flag: Annotated[str, Field(min_length=1), AfterValidator(_of_dates)] | None = None
     release: Basis | None = None

@@ -1,4 +1,4 @@
-"""The layout of a `publish`: which key every table, part and flag of a date gets. Names only; no bytes, no stores."""
+"""The layout of a `publish`: which key every table, part, schema and flag of a date gets. No bytes, no stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from egress_assets.engine.catalog.fixed_names import PublishModel
 from egress_assets.engine.catalog.models import DatasetModel, Published
-from egress_assets.engine.path_template import DIGIT, OF_DATES, Named, PathTemplate, common_head
+from egress_assets.engine.path_template import DIGIT, OF_DATES, OF_TABLES, Named, PathTemplate, common_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Layout:
     tables: tuple[str, ...]
     path: PathTemplate
     of_flag: PathTemplate | None
+    of_schema: PathTemplate | None = None
 
     @property
     def format(self) -> str:
@@ -38,6 +39,10 @@ class Layout:
     def key(self, table: str, date: str, part: int = 0) -> str:
         return self.path.key(self._named(table), date, part)
 
+    def schema(self, table: str, date: str) -> str:
+        """The key of what describes a table; '' where it is not published."""
+        return self.of_schema.key(self._named(table), date) if self.of_schema else ""
+
     def flag(self, date: str) -> str:
         """The key of the flag; '' where none is written."""
         return self.of_flag.key(Named(self.dataset), date) if self.of_flag else ""
@@ -46,6 +51,9 @@ class Layout:
         """(shape, the catalog's key that decides it, table or '') of all that is ever written."""
         for table in self.tables:
             yield self.path.shape(self._named(table)), "path", table
+        if self.of_schema:
+            for table in self.tables:
+                yield self.of_schema.shape(self._named(table)), "schema", table
         if self.of_flag:
             yield self.of_flag.shape(Named(self.dataset)), "flag", ""
 
@@ -57,7 +65,8 @@ class Layout:
 
     def date_of(self, key: str) -> str:
         """The date that an object of this layout is of; '' for any other key."""
-        dates = (self.path.date_of(self._named(table), key) for table in self.tables)
+        templates = [self.path, *([self.of_schema] if self.of_schema else [])]
+        dates = (each.date_of(self._named(table), key) for each in templates for table in self.tables)
         flag = self.of_flag.date_of(Named(self.dataset), key) if self.of_flag else ""
         return next(filter(None, dates), flag)
 
@@ -71,4 +80,5 @@ def layout_of(dataset: str, model: DatasetModel, mirror: Published) -> Layout:
     stage = model.dump if mirror.from_ == "dump" else model.scrub
     stored = stage.format if stage else ""
     flag = PathTemplate.parse(said.flag, OF_DATES) if said.flag else None
-    return Layout(dataset, said, stored, tuple(model.tables), PathTemplate.parse(said.path), flag)
+    schema = PathTemplate.parse(said.schema_, OF_TABLES) if said.schema_ else None
+    return Layout(dataset, said, stored, tuple(model.tables), PathTemplate.parse(said.path), flag, schema)

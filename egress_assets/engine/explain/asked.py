@@ -261,7 +261,7 @@ def _published(platform: Platform, places: list[Place]) -> Target | None:
             date = mirror.layout.date_of(place.key) if place.store in ("", mirror.to) else ""
             pointer = platform.evidence.pointer(mirror.unit, date) if date else None
             record = platform.evidence.tables(pointer)[OBJECTS][1] if pointer else None
-            if record and any(o.key == place.key for o in record.objects):
+            if record and any(o.key == place.key for o in record.mirrored):
                 return Target(mirror.unit, date, "", OBJECTS, place.key)
     return None
 

@@ -129,7 +129,7 @@ class Reader:
         for unit, entries in step.parents.items():
             for table, (attempt, _) in entries.items():
                 parent = self.step(Unit.parse(unit), step.date, attempt, table)
-                objects = parent.record.objects if parent.record else ()
+                objects = parent.record.mirrored if parent.record else ()
                 if not origin or any(o.key == origin for o in objects):
                     yield parent
 
@@ -138,7 +138,7 @@ class Reader:
         if step.record is None or step.manifest is None:
             return []
         store = step.manifest.draft.store
-        chosen = [o for o in step.record.objects if key in ("", o.key)]
+        chosen = [o for o in step.record.mirrored if o.key == key] if key else step.record.objects
         return [self._seen(step, store, o) for o in chosen]
 
     def seen_copy(self, step: Step, copied: Copied) -> Seen:
@@ -170,5 +170,5 @@ class Reader:
 
 def _origin(step: Step, key: str) -> str:
     """The key that a mirrored object was copied from."""
-    objects = step.record.objects if step.record and key else ()
+    objects = step.record.mirrored if step.record and key else ()
     return next((str(o.source["key"]) for o in objects if o.key == key and "key" in o.source), "")

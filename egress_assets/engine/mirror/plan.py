@@ -64,7 +64,7 @@ def _publish(platform: Platform, mirror: PublishMirror, date: str) -> list[PlanL
         turn = turn.joined(before)
     head = platform.store(mirror.to).head
     found = look(head, wanted, known, left=turn.keys, writer=str(mirror.unit))
-    lines = [PlanLine(_sign(each.key, found), each.key, f"{len(each.record.objects)} parts") for each in wanted]
+    lines = [PlanLine(_sign(each.key, found), each.key, each.told) for each in wanted]
     lines += [PlanLine("-", key, "the date does not have it any more") for key in found.gone]
     flag = mirror.layout.flag(date)
     lines += [PlanLine("-", key, "the flag of before") for key in sorted(turn.flags - {flag}) if head(key)]

@@ -17,7 +17,7 @@ from egress_assets.engine.evidence.records import Draft, ObjectRecord, Pointer, 
 from egress_assets.engine.evidence.turns import Turn
 from egress_assets.engine.mirror.copy import IN_FLIGHT
 from egress_assets.engine.mirror.outlet import Outlet
-from egress_assets.engine.mirror.publication import FLAG, MADE_OF, Known, Wanted, wanted_of
+from egress_assets.engine.mirror.publication import FLAG, MADE_OF, SCHEMA, Known, Wanted, wanted_of
 from egress_assets.engine.mirror.spec import PublishMirror, Totals
 from egress_assets.engine.mirror.uploads import sweep_uploads
 from egress_assets.engine.mirror.writing import Writing
@@ -70,7 +70,7 @@ class Work:
 
 
 def wanted_objects(mirror: PublishMirror, truth: Truth, date: str) -> list[Wanted]:
-    """As `wanted_of`; nothing to publish is an error, since it would look like success."""
+    """As `wanted_of`; nothing to publish is an error (ObjectMissing), since it would look like success."""
     if wanted := wanted_of(mirror, truth, date):
         return wanted
     raise ObjectMissing(
@@ -97,7 +97,7 @@ def known_of(platform: Platform, mirror: PublishMirror, base: Pointer | None) ->
     found = platform.evidence.tables(base).get(OBJECTS) if base else None
     if found is None or found[0].draft.store != mirror.to:
         return {}
-    return {record.key: record for record in found[1].objects}
+    return {record.key: record for record in found[1].mirrored}
 
 
 def release_of(platform: Platform, mirror: PublishMirror, truth: Truth) -> Release | None:
@@ -123,8 +123,8 @@ def standing(platform: Platform, mirror: PublishMirror, date: str) -> Truth | No
         return None
     store = platform.store(mirror.to)
     with ThreadPoolExecutor(IN_FLIGHT) as threads:
-        heads = threads.map(lambda o: store.head(o.key), content.record.objects)
-        pairs = zip(content.record.objects, heads, strict=True)
+        heads = threads.map(lambda o: store.head(o.key), content.record.mirrored)
+        pairs = zip(content.record.mirrored, heads, strict=True)
         return mine if all(_answers(record, there) for record, there in pairs) else None
 
 
@@ -142,8 +142,10 @@ def draft_of(mirror: PublishMirror, truth: Truth, records: list[ObjectRecord], r
     pointer, basis = truth.pointer, dict(release.basis) if release else {}
     drafts = [content.manifest.draft for content in truth.contents.values()]
     content = digest([truth.parents, basis, [[o.key, o.bytes, o.sha256] for o in records]])
+    sidecars = tuple(o for o in records if SCHEMA in o.source)
+    objects = tuple(o for o in records if SCHEMA not in o.source)
     return Draft(
-        tables={OBJECTS: TableRecord(tuple(records), content, rows=sum(o.rows or 0 for o in records))},
+        tables={OBJECTS: TableRecord(objects, content, rows=sum(o.rows or 0 for o in objects), sidecars=sidecars)},
         position=position_of(pointer),
         snapshot=f"{pointer.unit}@{pointer.generation}",
         as_of=max((draft.as_of for draft in drafts), default=""),

@@ -68,7 +68,8 @@ class PublishMirror(OwnMirror):
     @property
     def spec_digest(self) -> str:
         """Of what decides names and bytes; the catalog's tables are told by the parent's entries."""
-        said = self.layout.publish.model_dump(mode="json", exclude={"release"})
+        unsaid = set() if self.layout.of_schema else {"schema_"}  # what was published before there was one stands
+        said = self.layout.publish.model_dump(mode="json", exclude={"release", *unsaid})
         return digest({**said, "dataset": self.dataset, "parent": str(self.parent)})
 
 

@@ -13,7 +13,7 @@ from egress_assets.engine.catalog.models import Published, published_name
 from egress_assets.engine.catalog.problems import Path, Problem
 from egress_assets.engine.catalog.rules.places import NO_FOLDER, areas, bucket_of, folder
 from egress_assets.engine.catalog.view import View
-from egress_assets.engine.path_template import DIGIT, begins, meet
+from egress_assets.engine.path_template import DIGIT, PathTemplate, begins, meet
 
 LONGEST_KEY = 1024  # bytes, in S3
 _DIGITS = re.compile(rf"[{DIGIT}0-9]")
@@ -38,17 +38,20 @@ def publishes_have_names_of_their_own(view: View) -> Iterator[Problem]:
 
 def paths_tell_tables_apart(view: View) -> Iterator[Problem]:
     for place, layout in _layouts(view):
-        shapes = [(shape, table) for shape, key, table in layout.shapes() if key == "path"]
-        for (one, first), (other, second) in combinations(shapes, 2):
-            if meet(one, other):
-                yield view.problem(*place, "path", text=_same_name(layout, first, second))
-                break
+        for key, template in (("path", layout.path), ("schema", layout.of_schema)):
+            if template and (text := _same_name(layout, key, template)):
+                yield view.problem(*place, key, text=text)
 
 
-def _same_name(layout: Layout, first: str, second: str) -> str:
-    lacks = [field for field in ("table", "schema") if field not in layout.path.fields]
+def _same_name(layout: Layout, key: str, template: PathTemplate) -> str:
+    shapes = [(shape, table) for shape, of, table in layout.shapes() if of == key]
+    pairs = ((first, second) for (one, first), (other, second) in combinations(shapes, 2) if meet(one, other))
+    found = next(pairs, None)
+    if found is None:
+        return ""
+    lacks = [field for field in ("table", "schema") if field not in template.fields]
     way = f"write {{{lacks[0]}}} into it" if lacks else "put something between its fields"
-    return f"{first} and {second} would have one name: {way}"
+    return f"{found[0]} and {found[1]} would have one name: {way}"
 
 
 def paths_stay_in_their_store(view: View) -> Iterator[Problem]:
