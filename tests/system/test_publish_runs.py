@@ -169,7 +169,7 @@ def test_schemas_are_in_the_flag_and_in_the_evidence_and_no_rows_of_the_publish(
     assert sorted(checked) == [(key, "ok") for key in sorted(lying(p))]
     assert [item.key for item in release_for(p, UNIT, DATE, Basis(**INTERNAL)).objects] == [CUSTOMERS, ORDERS, FLAG]
     story = explain(p, [schemas[1]])
-    assert (story.target.unit, story.target.key) == (UNIT, schemas[1])
+    assert (story.target.unit, [(seen.key, seen.held) for seen in story.objects]) == (UNIT, [(schemas[1], "there")])
 
 
 def test_a_schema_that_is_gone_or_replaced_is_written_again() -> None:

@@ -16,7 +16,7 @@ from egress_assets.engine.evidence.records import Column, ObjectRecord, TableRec
 from egress_assets.engine.layout import attempt_of, dump_unit, manifest_key, mirror_unit, schema_key, scrub_unit
 from egress_assets.engine.mirror.run import run as mirror
 from egress_assets.engine.release import OBJECTS, release_for
-from egress_assets.engine.sidecar import Attempt, document, with_sidecars
+from egress_assets.engine.sidecar import Attempt, as_published, document, with_sidecars
 from tests.platforms import DATE, NOW, SCRUB, A, B, Made, materialise, memory, platform
 
 HOSTILE = 'a "quote", \\ back\nslash \u202e\u0007 {"x": 1} </script> 🐘'
@@ -121,6 +121,24 @@ CHANGES: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_change_of_the_table_changes_the_digest(change: str) -> None:
     assert said(attempt(), *CHANGES[change])["schema_digest"] != said(attempt())["schema_digest"]
+
+
+# --------------------------------------------------------------------------------------------------- as it is published
+@pytest.mark.parametrize("header", [False, True])
+def test_of_a_table_that_is_published_it_says_the_form_that_lies_there(header: bool) -> None:
+    stored = said(attempt())
+    found = json.loads(as_published(canonical(stored), "csv.gz", header=header))
+    assert {key for key in stored if found[key] != stored[key]} == {"format", "schema_digest", *(["header"] * header)}
+    assert (found["format"], found["header"], found.keys()) == ("csv.gz", header, stored.keys())
+    later = said(attempt(date="2026-11-21"), replace(RECORD, rows=9))
+    again = json.loads(as_published(canonical(later), "csv.gz", header=header))
+    assert again["schema_digest"] == found["schema_digest"]
+
+
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "csv.zst", "parquet"])
+def test_published_as_it_is_stored_it_stays_as_it_is(form: str) -> None:
+    stored = canonical(said(attempt(), replace(RECORD, format=form)))
+    assert as_published(stored, form, header=False) == stored
 
 
 # ----------------------------------------------------------------------------------------------------------- the record

@@ -129,7 +129,7 @@ class Reader:
         for unit, entries in step.parents.items():
             for table, (attempt, _) in entries.items():
                 parent = self.step(Unit.parse(unit), step.date, attempt, table)
-                objects = parent.record.mirrored if parent.record else ()
+                objects = parent.record.objects if parent.record else ()
                 if not origin or any(o.key == origin for o in objects):
                     yield parent
 
@@ -170,5 +170,5 @@ class Reader:
 
 def _origin(step: Step, key: str) -> str:
     """The key that a mirrored object was copied from."""
-    objects = step.record.mirrored if step.record and key else ()
+    objects = step.record.objects if step.record and key else ()
     return next((str(o.source["key"]) for o in objects if o.key == key and "key" in o.source), "")
