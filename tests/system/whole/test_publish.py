@@ -16,7 +16,18 @@ import pytest
 from egress_assets.engine.mirror.run import run
 from egress_assets.engine.platform import Platform
 from tests.platforms import DATE, DUMP, NOW, A, B, Made, materialise
-from tests.publishes import CHANGED, CUSTOMERS, FLAG, ORDERS, found, require_no_mixture, served
+from tests.publishes import (
+    CHANGED,
+    CUSTOMERS,
+    DESCRIBED,
+    FLAG,
+    ORDERS,
+    SCHEMA,
+    UNIT,
+    found,
+    require_no_mixture,
+    served,
+)
 
 CHILD = """
 import sys
@@ -67,6 +78,29 @@ def test_the_server_saw_the_flag_go_first_and_come_back_last(p: Platform, fault:
     assert log.index(("PutObject", FLAG)) < pointer
     last = max(n for n, (op, path) in enumerate(log) if op == "HeadObject" and path in (CUSTOMERS, ORDERS))
     assert log.index(("PutObject", FLAG)) > last, "each object was read back before the flag"
+
+
+def test_the_server_saw_schemas_between_the_two_and_each_was_read_back(p: Platform, fault: Any) -> None:
+    described = served(fault.endpoint, fault.bucket, **DESCRIBED)
+    materialise(described, DUMP, Made(sidecars=True))
+    fault.control("clear?log=1")
+    try:
+        run(described, "shop_files", DATE)
+        below = f"{fault.bucket}/inside/"
+        log = [(entry["op"], entry["path"].removeprefix(below)) for entry in fault.control("log")]
+        schemas = {SCHEMA.format(table) for table in ("customers", "orders")}
+        flag = log.index(("PutObject", FLAG))
+        for schema in schemas:
+            assert log.index(("DeleteObject", FLAG)) < log.index(("PutObject", schema)) < flag
+            assert max(n for n, each in enumerate(log) if each == ("HeadObject", schema)) < flag
+        require_no_mixture(found(described))
+        assert schemas < found(described).keys()
+        verified = described.evidence.verify(UNIT, DATE, described.store("inside"))
+        assert {v.key: v.status for v in verified} == dict.fromkeys(found(described), "ok")
+        assert run(described, "shop_files", DATE).how == "nothing"
+    finally:
+        for name in described.catalog.endpoints.stores:
+            described.store(name).close()
 
 
 @pytest.mark.parametrize("at", range(PUTS))
