@@ -146,13 +146,14 @@ def rows(place: Any, record: TableRecord) -> Iterator[bytes]:
 
 def take(session: psycopg.Connection, into: sql.Identifier, place: Any, record: TableRecord) -> None:
     """COPY with the options that the record tells."""
-    columns = sql.SQL(", ").join(sql.Identifier(column.name) for column in record.columns)
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in record.columns)
+    columns = sql.SQL("({})").format(names) if record.columns else sql.SQL("")
     options = {"DELIMITER": record.csv.delimiter, "NULL": record.csv.null, "QUOTE": record.csv.quote}
     said = [
         sql.SQL(f"{name} {{}}").format(sql.Literal(sign)) for name, sign in options.items() if sign or name != "QUOTE"
     ]
     form = sql.SQL("FORMAT text" if record.csv.is_escaped else "FORMAT csv")
-    query = sql.SQL("COPY {} ({}) FROM STDIN ({}, ENCODING 'UTF8')")
+    query = sql.SQL("COPY {} {} FROM STDIN ({}, ENCODING 'UTF8')")
     with session.cursor().copy(query.format(into, columns, sql.SQL(", ").join([form, *said]))) as copy:
         for chunk in rows(place, record):
             copy.write(chunk)
@@ -210,20 +211,23 @@ def test_every_table_is_restored_equal_by_copy_s0_1_s0_2(place, source, target, 
     assert_equal(target, *ALL)
 
 
-def test_a_row_that_is_missing_doubled_or_changed_is_seen(place, source, target):
+@pytest.mark.parametrize(
+    ("change", "count"),
+    [
+        ("DELETE FROM part WHERE p_partkey < 4", 3),
+        ("INSERT INTO part SELECT * FROM part WHERE p_partkey < 5", 4),
+        ("UPDATE part SET p_name = '' WHERE p_partkey = 5", 2),
+        ("ALTER TABLE part ALTER p_retailprice TYPE numeric(15,3)", 400),
+    ],
+)
+def test_a_row_that_is_missing_doubled_or_changed_is_told(source, change, count):
     """The comparison's own test."""
-    dumped(place, source, "tpch", format="csv.zst")
-    restore(place, target, "tpch")
-    region, kept = here("tpch.region"), sql.Identifier("kept", "tpch.region")
-    for change in ("UPDATE tpch.region SET r_comment = '' WHERE r_comment IS NULL", "DELETE FROM tpch.orders"):
-        with target.connect() as session, session.transaction(force_rollback=True):
-            session.execute("SET session_replication_role = replica")
-            session.execute(change.encode())
-            found = session.execute(sql.SQL(_DIFFERENCE).format(a=region, b=kept)).fetchall()
-            found += session.execute(
-                sql.SQL(_DIFFERENCE).format(a=here("tpch.orders"), b=sql.Identifier("kept", "tpch.orders"))
-            ).fetchall()
-        assert len(found) == (800 if "DELETE" in change else 2)
+    kept = sql.Identifier("kept", "tpch.part")
+    with source.connect() as session:
+        session.execute(sql.SQL("CREATE TEMP TABLE part AS TABLE {}").format(kept))
+        session.execute(change.encode())
+        query = sql.SQL(_DIFFERENCE).format(a=sql.Identifier("part"), b=kept)
+        assert len(session.execute(query).fetchall()) == count
 
 
 def test_the_zoo_has_every_type_that_a_column_can_have(source):

@@ -124,5 +124,7 @@ INSERT INTO zoo.large SELECT 4, string_agg(md5(g::text), '"'), NULL FROM generat
 CREATE TABLE zoo.blanks (a text, b text, c text);
 INSERT INTO zoo.blanks VALUES ('', '', ''), (NULL, NULL, NULL), ('', NULL, ''), (NULL, '', NULL), ('', '', ''), (NULL, NULL, NULL);
 CREATE TABLE zoo.lone (note text);
-INSERT INTO zoo.lone VALUES (''), (NULL), ('\.'), ('NULL'), ('\N'), (E'\n'), (''), (NULL), ('"'), ('''');
+INSERT INTO zoo.lone VALUES (''), (NULL), ('\.'), ('NULL'), ('\N'), (E'\n'), (''), (NULL), ('"'), (''''), (E'a\n\\.\nb'), (E'\n\\.\n');
 CREATE TABLE zoo.nothing (id integer, note text);
+CREATE TABLE zoo.hollow ();
+INSERT INTO zoo.hollow SELECT FROM generate_series(1, 3);
