@@ -409,7 +409,7 @@ def test_partitions_views_materialized_views_windows_and_chosen_columns_are_read
     assert sorted(arrow(parquet, "public.split").column("id").to_pylist()) == list(range(1, 200))
     assert arrow(parquet, "public.seen").column("id").to_pylist() == [4, 5, 6, 7, 8, 9]
     assert arrow(parquet, "public.kept").num_rows == 9
-    parquet.dataset["extract"] = "window"
+    parquet.dataset |= {"extract": "window", "drift": "accept"}
     parquet.tables = {"public.split": {"window": "day", "select": ["day", "id"]}}
     run(parquet.platform, "shop", DAY)
     table = arrow(parquet, "public.split")
