@@ -16,7 +16,7 @@ def test_one_date_materialised_by_clicking_is_green(ui: Ui):
     ui.open("/locations/egress/asset-groups/events/lineage")
     run = ui.materialise(button="Materialize all")
     ui.ends("Success")
-    ui.sees(date, "Succeeded (2)")
+    ui.sees(date, "Succeeded (3)")
     ui.picture("run")
     ui.run(run, "read public")
     ui.sees(re.compile("read public.clicks: 500 rows"), re.compile("read public.page_views: 1500 rows"))
