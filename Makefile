@@ -59,7 +59,7 @@ apt-ceph:
 tools/bin/s3mem: tools/s3mem/main.go tools/s3mem/go.mod | apt-test
 	@mkdir -p tools/bin && cd tools/s3mem && GOFLAGS=-mod=mod GO111MODULE=on go build -o ../bin/s3mem .
 
-unit: $(STAMP)  ## Unit tests alone (5 s)
+unit: $(STAMP)  ## Unit tests alone (10 s)
 	@$(PYTEST) -q tests/unit
 
 test: $(STAMP) apt-test tools/bin/s3mem  ## Every test that needs only pip and small Debian packages
