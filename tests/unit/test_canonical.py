@@ -18,6 +18,7 @@ from egress_assets.engine.errors import ChecksumMismatch
 from egress_assets.engine.evidence.records import TableRecord
 from egress_assets.engine.stored_rows import rows_checksum
 from egress_assets.engine.stream import FORMATS, compressed
+from tests.dialects import written
 
 EVERY = [
     PLAIN, Dialect(delimiter=";"), Dialect(delimiter="\t", null="\\N"), Dialect(delimiter="|", quote="'"),
@@ -26,21 +27,6 @@ EVERY = [
     Dialect("datapipeline", "\\Z", "\t", ""),
 ]  # fmt: skip
 Row = tuple[str | None, ...]
-
-
-def written(rows: list[Row], dialect: Dialect) -> bytes:
-    """What COPY makes of rows, told by its documentation; the server's own bytes are in tests/system/dump."""
-    return "".join(dialect.delimiter.join(_written(v, dialect) for v in row) + "\n" for row in rows).encode()
-
-
-def _written(value: str | None, dialect: Dialect) -> str:
-    if value is None:
-        return dialect.null
-    if dialect.is_escaped:
-        names = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
-        return "".join(names.get(c) or (f"\\{c}" if c == dialect.delimiter else c) for c in value)
-    quoted = any(c in value for c in (dialect.delimiter, dialect.quote, "\r", "\n")) or value == dialect.null
-    return dialect.quote + value.replace(dialect.quote, dialect.quote * 2) + dialect.quote if quoted else value
 
 
 def canonical(row: Row) -> bytes:

@@ -7,27 +7,8 @@ import pytest
 
 from egress_assets.engine.catalog.loader import load_catalog
 from egress_assets.engine.errors import CatalogError
+from tests.catalogs import ENDPOINTS, SHOP, problems
 
-ENDPOINTS = """\
-timezone: Europe/London
-evidence: {store: evidence}
-sources:
-  shop_db: {dsn: {env: SHOP_DSN}}
-stores:
-  evidence: {kind: s3, bucket: e, zone: trusted}
-  lake: {kind: s3, bucket: l, zone: trusted}
-  ceph: {kind: ceph, bucket: c}
-recipients:
-  acme: {transfer_type: sft, url: "https://acme.example/DA"}
-  beta: {transfer_type: sft, url: "https://beta.example/DA", audience: research}
-"""
-SHOP = """\
-source: shop_db
-start: 2026-11-01
-scrub: {key: {env: K}}
-tables:
-  public.orders: {id: keep, email: email}
-"""
 PUBLIC = "release: {basis: public, reason: r}"
 
 
@@ -38,17 +19,6 @@ def authorised(recipient: str) -> str:
 
 RAW = "source: shop_db\nstart: 2026-11-01\ndump: {}\ntables:\n  public.orders: {}\n"
 PARQUET = RAW.replace("dump: {}", "dump: {format: parquet, infinity: text}")
-
-
-def problems(folder: Path, shop: str = SHOP, endpoints: str = ENDPOINTS, **files: str) -> list[str]:
-    """Problems of a catalog, their files without the folder."""
-    for name, text in {"endpoints": endpoints, "shop": shop, **files}.items():
-        (folder / f"{name}.yaml").write_text(text)
-    try:
-        load_catalog(folder, "sandbox")
-    except CatalogError as error:
-        return [problem.removeprefix(f"{folder}/") for problem in error.problems]
-    return []
 
 
 def test_the_catalogs_that_the_cases_start_from_are_right(tmp_path: Path) -> None:
@@ -467,47 +437,3 @@ def test_a_mistake_is_told_without_the_secret_beside_it(tmp_path: Path) -> None:
         f"endpoints.yaml:4: sources.shop_db.password: {text}",
         "endpoints.yaml:4: sources.shop_db.port: must be a whole number",
     ]
-
-
-def test_files_that_would_be_ignored_are_told(tmp_path: Path) -> None:
-    (tmp_path / "team").mkdir()
-    (tmp_path / "team" / "orders.yaml").touch()
-    (tmp_path / "more.yml").touch()
-    (tmp_path / "My Shop.yaml").touch()
-    (tmp_path / "README.md").touch()
-    (tmp_path / ".hidden.yaml").touch()
-    assert problems(tmp_path) == [
-        "My Shop.yaml: 'My Shop' is not a dataset's name: lower-case letters, digits and `_`, beginning with a letter",
-        "more.yml: is not read: rename it to .yaml",
-        "team: catalog files in a folder below are not read: move them up",
-    ]
-
-
-def test_a_folder_without_a_dataset_or_endpoints_is_told(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError) as caught:
-        load_catalog(tmp_path, "sandbox")
-    assert caught.value.problems == (
-        f"{tmp_path}: no dataset: a dataset is a file <name>.yaml beside endpoints.yaml",
-        f"{tmp_path}/endpoints.yaml: can't be read: No such file or directory",
-    )
-    with pytest.raises(CatalogError, match="is not there") as caught:
-        load_catalog(tmp_path / "nowhere")
-    assert "EGRESS_CATALOG" in caught.value.hint
-
-
-def test_a_file_that_is_no_catalog_file_is_refused_by_its_size(tmp_path: Path) -> None:
-    (tmp_path / "big.yaml").write_bytes(b"#" * 4_000_001)
-    assert problems(tmp_path) == ["big.yaml: larger than 4,000,000 bytes: not a catalog file"]
-
-
-def test_aliases_can_not_be_used_to_fill_the_memory(tmp_path: Path) -> None:
-    levels = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
-    levels += [f"{n}: &{n} [{', '.join([f'*{chr(ord(n) - 1)}'] * 10)}]" for n in "bcdefghij"]
-    (found,) = problems(tmp_path, "\n".join(levels))
-    assert found == "shop.yaml:5: stands for more than 100,000 values"
-
-
-@pytest.mark.parametrize("text", ["[" * 200_000, "- " * 100_000, "a: &a [*a]", "{" * 50 + "}" * 50])
-def test_nesting_without_end_is_refused(tmp_path: Path, text: str) -> None:
-    (found,) = problems(tmp_path, text)
-    assert "nested deeper" in found or "names no anchor" in found or "a key must be a word" in found

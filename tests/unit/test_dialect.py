@@ -20,6 +20,7 @@ from egress_assets.engine.evidence.records import TableRecord
 from egress_assets.engine.scrub.identifiers import AHEAD, BEHIND, scan
 from egress_assets.engine.scrub.locate import columns_at
 from egress_assets.engine.scrub.sample import parsed
+from tests.dialects import written
 
 PIPELINE = Dialect("datapipeline", "\\N", ",", "")
 OTHERS = [
@@ -142,21 +143,6 @@ def test_a_record_keeps_its_dialect_and_one_without_is_plain(dialect: Dialect) -
 
 
 # -------------------------------------------------------------------------------------------------------------- readers
-def written(rows: list[list[str | None]], dialect: Dialect) -> bytes:
-    """What COPY makes of rows, told by its documentation; the server's own bytes are in tests/system/dump."""
-    return "".join(dialect.delimiter.join(_written(v, dialect) for v in row) + "\n" for row in rows).encode()
-
-
-def _written(value: str | None, dialect: Dialect) -> str:
-    if value is None:
-        return dialect.null
-    if dialect.is_escaped:
-        names = {"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
-        return "".join(names.get(c) or (f"\\{c}" if c == dialect.delimiter else c) for c in value)
-    quoted = any(c in value for c in (dialect.delimiter, dialect.quote, "\r", "\n")) or value == dialect.null
-    return dialect.quote + value.replace(dialect.quote, dialect.quote * 2) + dialect.quote if quoted else value
-
-
 pieces = [*"ab,;|\t\n\r\\\"'`]^.NZnrt0\x01", "é", "\U0001f418", "NULL", "\\N", "\\."]
 values = st.none() | st.lists(st.sampled_from(pieces), max_size=6).map("".join)
 dialects = st.sampled_from(EVERY)
